@@ -21,7 +21,7 @@ class Sent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a worker ended by itself; `told` says it as a phrase, such as "exited with status 42"."""
+    """How a worker ended by itself; `told` is a phrase for an error message, such as "exited with status 42"."""
 
     told: str = ""
     exit_status: int | None = None
@@ -29,7 +29,7 @@ class End:
     out_of_memory: bool = False
 
     def after(self, what: str) -> str:
-        """Return `what`, with how the worker ended behind it if that is known."""
+        """Return the text `what`, followed by how the worker ended if that is known."""
         return f"{what}: it {self.told}" if self.told else what
 
 

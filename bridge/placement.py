@@ -19,7 +19,7 @@ class Agents(msgspec.Struct, frozen=True, kw_only=True, tag="agents"):
     `addresses` are "host:port". The environment variable `token_variable` has the token that the agents were given.
     A node gets at most `workers_per_node` workers (None: no limit); "spread" gives the next worker to the node that has
     the fewest, "pack" to the first that has room. If a node and the pool hear nothing from each other for `silence_s`
-    seconds, the workers there are given up; see docs/how-to/nodes.md.
+    seconds, the pool counts its workers on that node as ended; see docs/how-to/nodes.md.
     """
 
     addresses: tuple[str, ...]
@@ -37,7 +37,7 @@ class Agents(msgspec.Struct, frozen=True, kw_only=True, tag="agents"):
 
 
 class Ray(msgspec.Struct, frozen=True, kw_only=True, tag="ray"):
-    """Nodes of a Ray cluster: Ray places one agent actor a node, and restarts it. Needs `poolproof[ray]`.
+    """Nodes of a Ray cluster: Ray places an actor with an agent on each node, and restarts it. Needs `poolproof[ray]`.
 
     `address` is that of `ray.init`; a program that has called it already keeps its connection. `resources` are what one
     worker needs; an actor reserves `workers_per_node` times as much. `nodes` is how many agents there are (None: one a

@@ -1,4 +1,4 @@
-"""Reads small files whose content somebody else may have chosen: never a link, a pipe, a device or too much."""
+"""Reads small files that may be untrusted: refuses links, pipes, devices and files that are too large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes text safe that somebody else chose, such as a worker, a pool, a stored file or a file's name.
+"""Makes untrusted text safe, such as text from a worker, a pool, a stored file or a file's name.
 
 Pure. One function for each medium: `one_line` for a line on a terminal or in a log, `printable` for a block of text,
 HTML and XML, `escape_markdown` and `code_span` for Markdown, `json_text` for JSON. Each shows what it replaces.

@@ -1,10 +1,10 @@
 """Reads a migration's plan. Sources by precedence: code, the environment, a TOML file.
 
 Independent of pools. Environment: POOLPROOF_POOL_VERSION (v1, v2, shadow or canary:25) sets `begin`,
-POOLPROOF_MIGRATION_STATE sets `state_file`, POOLPROOF_MIGRATION_NAME sets `name`. Of `state_file` and `name`, the one
-of the first source that has either counts; if no source has either, the name is "default". TOML: the table `migration`
-of poolproof.toml, or `tool.poolproof.migration` of pyproject.toml; its sub-table `guardrails` sets the limits. An
-unknown name is an error that suggests the nearest valid name.
+POOLPROOF_MIGRATION_STATE sets `state_file`, POOLPROOF_MIGRATION_NAME sets `name`. Only one of `state_file` and `name`
+counts, from the first source that has either; without both, the name is "default". TOML: the table `migration` of
+poolproof.toml, or `tool.poolproof.migration` of pyproject.toml; its sub-table `guardrails` sets the limits. An unknown
+name is an error that suggests the nearest valid name.
 """
 
 from __future__ import annotations

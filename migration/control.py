@@ -34,7 +34,7 @@ LOADED = 1.5
 class Step(msgspec.Struct, frozen=True):
     """The active position, with the step's number for the metrics. `plain`: v1 serves alone and nothing is measured.
 
-    `good` is what is counted for a call of v1 with a result.
+    `good` is the entry that is counted for each call of v1 that has a result: step, side and outcome.
     """
 
     position: Position
@@ -218,7 +218,7 @@ class Control:
         try:
             self._write(position, who, why, paused)
         except StateError as error:
-            told = f"{error}; this process serves by {position} all the same"
+            told = f"{error}; this process applies {position} nevertheless"
             if self.trouble != told:  # each look tries again, but the error is logged only once
                 self.trouble = told
                 logger.error("a change of the migration could not be written to the state file: %s", one_line(told))

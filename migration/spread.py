@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 
 MOST_COMMANDS = 1000
-"""The commands with hundreds of their own. Any further ones share one."""
+"""How many commands have an order of their own; all further commands share one order."""
 OTHERS = ""
 
 

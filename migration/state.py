@@ -96,8 +96,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def never_in_effect(changes: Sequence[Change], entry: Entry | None) -> set[int]:
     """Return the numbers of the changes whose writer was killed after it had written to the log.
 
-    Such a change has a higher number than what the next change, or else the state file, has found. What a change that
-    found no file or a damaged one says about those before it is nothing.
+    Such a change has a higher number than what the next change, or else the state file, has found. A change
+    that found no file, or a damaged one, says nothing about the changes before it.
     """
     found = set()
     last = 0 if entry is None or entry.trouble else entry.sequence
@@ -128,7 +128,9 @@ class StateFile:
         return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
     def read(self) -> Entry | None:
-        """Return the active entry; None without a file. Never raises: an unreadable file is v1, with `trouble` set."""
+        """Return the active entry; None without a file. Never raises: for an unreadable file, returns v1 with `trouble`
+        set.
+        """
         try:
             data = read_regular(self.path, LONGEST_BYTES)
         except FileNotFoundError:
@@ -155,7 +157,7 @@ class StateFile:
         paused: str = "",
         finished: bool = False,
     ) -> Entry:
-        """Activate a position; its number is greater than `above` and than every number before.
+        """Write a position, which activates it. Its number is greater than `above` and than every earlier number.
 
         Raises StateConflict if the active number is not `expected` (0: no file or a damaged one), otherwise StateError.
         """

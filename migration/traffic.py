@@ -318,7 +318,7 @@ def rest_s(deadline_ns: int | None) -> float | None:
 
 
 def shorter(one: float | None, other: float | None) -> float | None:
-    """Return the smaller of two limits of which None is none."""
+    """Return the smaller of two limits; None means no limit."""
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)

@@ -42,7 +42,7 @@ class Turn:
         metrics.count(step.epoch, self.side, outcome)
 
     def drop(self) -> None:
-        """End the turn without a report: it was no call."""
+        """End the turn without a report, because no call was made."""
         if not self._ended:
             self._ended = True
             self._metrics.dropped(self)

@@ -1,6 +1,7 @@
 """The manager's mailbox: callers post messages, the manager takes them one at a time and in order.
 
-Independent of workers. A message that was not taken yet can be withdrawn by its caller or by the pool's close.
+Independent of workers. A message that the manager has not taken yet can be withdrawn by its caller or by the pool's
+close.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Manager:
         self._sessions: dict[str, Session] = {}
         self.busy = False
         self.start_failure = ""
-        """Why the last start of a worker failed; empty if it did not."""
+        """The reason why the last start of a worker failed; empty if it succeeded."""
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
@@ -197,7 +197,7 @@ class Manager:
         )
 
     def vitals(self) -> tuple[int, list[str]]:
-        """Return the number of living workers, and why the pool cannot serve. Runs in the manager's thread."""
+        """Return the number of living workers, and why the pool cannot serve (if so). Runs in the manager's thread."""
         dead = [f"worker {w.worker_id} is dead" for w in self._workers if w.channel.process.exited()]
         live = len(self._workers) - len(dead)
         if self.start_failure:

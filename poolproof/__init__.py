@@ -1,7 +1,7 @@
 """poolproof proves that a new worker pool may replace an old one, and switches an application over.
 
-The public names are here, each loaded when it is first asked for. The rest is in the subpackages: `bridge`, what every
-pool stands on; `pool_v1` and `pool_v2`; `harness`, the test tool; `scenarios`; `reports`.
+The public names are here, each loaded when it is first asked for. All other names are in the subpackages: `bridge`, the
+common base of all pools; `pool_v1` and `pool_v2`; `migration`; `harness`, the test tool; `scenarios`; `reports`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Answer = TypeVar("Answer", bound=msgspec.Struct)
 
 
 class ModelConfigured(msgspec.Struct, frozen=True, kw_only=True):
-    """The session's current model, without its key. `temperature` is None if the worker does not tell it."""
+    """The session's current model, without its key. `temperature` is None if the worker does not report it."""
 
     status: str
     model: str
@@ -70,14 +70,14 @@ class Programs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProgramDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """A deleted program."""
+    """The answer to the deletion of a program."""
 
     program_id: str
     status: str
 
 
 class ProgramInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Details of a program; times are ISO 8601, and `created_at` is empty if the worker does not tell it.
+    """Details of a program; times are ISO 8601, and `created_at` is empty if the worker does not report it.
 
     `execution_count` and `last_executed` count on the session's current worker only: a handover creates the program
     anew. `fields` has the whole signature, with types and descriptions.
@@ -205,7 +205,7 @@ class ProgramAdapter:
     def execute_program(
         self, program_id: str, inputs: dict[str, Any] | None = None, *, timeout_s: float | None = None
     ) -> Execution:
-        """Run a program."""
+        """Run the program `program_id` on these inputs, and return its outputs."""
         options = {"program_id": program_id, "inputs": inputs or {}, "program_data": self._kept.get(program_id)}
         return self._ask("execute_program", options, Execution, timeout_s, program_id=program_id)
 

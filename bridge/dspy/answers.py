@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 REFUSING = frozenset({"error", "failed", "failure", "refused", "rejected"})
-"""The values of `status` that tell a refusal."""
+"""The values of `status` by which a worker says that it has refused the command."""
 REASONS = ("error", "message", "reason", "detail")
 ID_KEYS = ("program_id", "id", "name")
 SIDES = ("inputs", "outputs")
@@ -25,7 +25,7 @@ Fields = dict[str, Any]
 
 
 def refusal(answer: object) -> str:
-    """Return the worker's own reason if this answer tells a refusal; empty if it does not."""
+    """Return the worker's reason if this answer says that it has refused the command; empty if it does not."""
     if not isinstance(answer, dict):
         return ""
     told = answer.get("error")

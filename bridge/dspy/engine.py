@@ -26,7 +26,7 @@ REHEARSED = "openai/gpt-4o-mini"
 MOST_ITERATIONS = 1000
 DEFAULT_ITERATIONS = 20
 LONGEST_REASON = 500
-"""An environment variable with such a name may hold a credential, which a provider's error may repeat."""
+"""How many characters of a provider's error are part of the worker's error."""
 ADAPTERS = {"chat": "ChatAdapter", "json": "JSONAdapter", "xml": "XMLAdapter"}
 
 

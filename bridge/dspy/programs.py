@@ -36,7 +36,7 @@ MODEL_ARGUMENTS = frozenset(
 )
 PROGRAM_OPTIONS = ("tools", "max_iters")
 MADE_OF_MODEL = ("model", "adapter")
-"""The keys of an engine's objects for a session's model; a program's key is `program ID`."""
+"""The keys under which an engine keeps the objects of a session's model; those of programs are `program ID`."""
 
 
 def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -1,6 +1,6 @@
 """Reaps processes that this program has adopted: as the first process of a container (PID 1) or a subreaper (prctl(2)).
 
-In any other program, there are none.
+Any other program adopts no processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LOOK_S = 0.005
 
 
 def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Reap those of these (pid, start) that have ended and are this program's children. Returns its living children."""
+    """Reap the ended children of this program among these (pid, start). Returns its children that still live."""
     return [(pid, ticks) for pid, ticks in processes if start_ticks(pid, zombie=True) == ticks and is_child_left(pid)]
 
 
@@ -34,7 +34,7 @@ def await_adopted(processes: Iterable[tuple[int, int]], timeout_s: float) -> Non
 
 
 def is_child_left(who: int) -> bool:
-    """Reap the ended children of this process among `who`, a pid or the negative of a group. True if one lives."""
+    """Reap the ended children of this process among `who`, a pid or a negated group id. Returns whether one lives."""
     try:
         while os.waitpid(who, os.WNOHANG) != (0, 0):
             if who > 0:

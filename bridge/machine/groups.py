@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 
 class Groups:
-    """A folder of groups in the group of this process, one for each worker. `path` is the folder."""
+    """A folder with a control group for each worker, inside the control group of this process. `path` is the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class Groups:
 
 
 def own_group(root: Path = ROOT) -> Path | None:
-    """Return the folder of this process's group of version 2; None if there is none that this process can see."""
+    """Return the folder of this process's control group (version 2); None if this process can see none."""
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             number, controllers, inner = line.split(":", 2)
@@ -96,7 +96,7 @@ def own_group(root: Path = ROOT) -> Path | None:
 
 
 def remove_abandoned(root: Path = ROOT) -> None:
-    """Kill and remove what is left in the groups of programs that have ended, beside the groups of this process."""
+    """Kill the processes in the groups of pools whose programs have ended, and remove these groups."""
     own = own_group(root)
     if own is None:
         return

@@ -30,7 +30,7 @@ def start_ticks(pid: int, *, zombie: bool = False) -> int | None:
 
 
 def pid_space() -> str:
-    """Return a text that is the same for two processes exactly if a pid means the same process to both.
+    """Return a text that identifies the PID namespace: it is equal for two processes if a pid means the same to both.
 
     It names the boot and the PID namespace. Source: proc(5), random(4), pid_namespaces(7).
     """
@@ -47,7 +47,8 @@ def is_alive(pid: int, ticks: int) -> bool:
 
 
 def kill_groups(processes: Iterable[tuple[int, int]], *, timeout_s: float) -> tuple[int, ...]:
-    """Send SIGKILL to the living ones of these (pid, ticks) and their groups; wait at most `timeout_s` seconds.
+    """Send SIGKILL to those of these processes (pid, ticks) that live, and to their groups; wait at most `timeout_s`
+    seconds.
 
     Returns the signalled pids. A pid that now belongs to another process is not signalled: the process is pinned by a
     pidfd before the comparison.

@@ -17,7 +17,7 @@ class Blocking:
     """The waits of a thread: each method blocks until its wait is over."""
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait until the worker has sent bytes, and receive them. Raises CallTimeout or WorkerCrashed."""
         if transport.receiver.torn and now_ns() > deadline_ns:
             raise transport.unanswered(Sent.YES)  # a worker that never stops sending must not extend the deadline (G11)
         if not transport.watched:
@@ -28,17 +28,17 @@ class Blocking:
         return ()
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         transport.write(left, sent, deadline_ns)
         return ()
 
     def await_end(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait briefly until a worker that seems to be gone has ended and is reaped."""
         transport.await_end(TAIL_WAIT_S)
         return ()
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait briefly until the stderr of a killed worker has ended."""
         transport.await_last_words(TAIL_WAIT_S)
         return ()
 

@@ -157,9 +157,9 @@ class Channel:
                 memory.close()
 
     def new_memory(self) -> tuple[int, int, int] | None:
-        """Create the memory to share. Returns the process and the descriptor that have it, and the most bytes to keep.
+        """Create the memory that this process shares with the worker.
 
-        None if there is none.
+        Returns this process's pid, its descriptor of the memory, and the bytes kept between calls at most; else None.
         """
         if not self.abilities.most_kept_bytes:
             return None
@@ -170,7 +170,7 @@ class Channel:
         return os.getpid(), self._new_memory.fd, self.abilities.most_kept_bytes
 
     def keep_memory(self, *, shared: bool) -> None:
-        """Use the new memory from now on, or never again, in the whole pool, if the worker cannot."""
+        """Use the new memory from now on if the worker has opened it (`shared`); else the pool shares none again."""
         memory, self._new_memory = self._new_memory, None
         assert memory is not None, "it was created before"
         if shared:
@@ -180,7 +180,7 @@ class Channel:
             memory.close()
 
     def await_end(self, wait_s: float) -> bool:
-        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether it is reaped."""
         deadline = now_ns() + int(wait_s * 1e9)
         return self.process.exited(wait_s) and self.process.reap(remaining_s(deadline))
 
@@ -199,7 +199,7 @@ class Channel:
     # These methods are called by the watcher, from another thread.
 
     def cut_off(self) -> None:
-        """End the worker at the deadline, and so every wait for it. The exchange raises CallTimeout."""
+        """End the worker at the deadline, which ends every wait for it. The exchange then raises CallTimeout."""
         self.overdue = True
         self.process.kill()
 
@@ -266,7 +266,7 @@ class Channel:
                     return
 
     def take_in(self) -> str:
-        """Read once and feed the receiver. Returns an empty string, or what the worker did instead of sending.
+        """Read once and feed the receiver. Returns an empty string, or a phrase for what the worker did instead.
 
         Blocks if there is nothing to read. Raises ProtocolError.
 
@@ -360,8 +360,8 @@ class Channel:
     ) -> CallTimeout | WorkerCrashed:
         """Kill the worker and return the error that says what it did; CallTimeout if it was cut off.
 
-        Waits at most `wait_s` seconds for the end of the worker's stderr; its last lines are part of the error. `gone`:
-        the worker seems to have ended by itself; its own end is waited for as long, and is part of the error.
+        Waits at most `wait_s` seconds for the end of the worker's stderr; its last lines are part of the error. If the
+        worker seems to be `gone`, this also waits as long for its exit, and the error tells how it exited.
         """
         if self.overdue:
             return self.late(sent)

@@ -49,8 +49,8 @@ class Environment:
     def now(self, worker_id: int | None = None) -> dict[str, str]:
         """Return the environment of a worker that starts now: with the variables and the path that this process has.
 
-        Without `worker_id`, it is the environment of the zygote. On another machine a worker has the variables of its
-        agent, and these over them.
+        Without `worker_id`, it is the environment of the zygote. A worker on another machine has the variables of its
+        agent, and the returned ones override them.
         """
         count = self._config.threads_per_worker
         threads = {} if count is None else dict.fromkeys(THREAD_VARIABLES, str(count))

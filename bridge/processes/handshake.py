@@ -18,8 +18,8 @@ EXIT_GRACE_S = 0.1
 class Handshake:
     """The init ping of one starting worker, in steps that never block.
 
-    Other output than the response is ignored; why the last such frame was dropped is part of the error, if the worker
-    does not start. The caller has one absolute deadline (F4).
+    Any output but the response is ignored. If the worker does not start, the error says why the last ignored frame was
+    ignored. The caller has one absolute deadline (F4).
     """
 
     __slots__ = (

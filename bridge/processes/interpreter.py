@@ -36,7 +36,7 @@ LETTERS = {
     "bytes_warning": "b",
     "quiet": "q",
 }
-"""The flags of an interpreter that count how often their letter was given."""
+"""The interpreter's flags that count how often an option was given, each with the letter of that option."""
 _HOME = str(Path(__file__).parents[3])
 """The folder that contains the package."""
 
@@ -117,6 +117,6 @@ def adopt() -> None:
 
 
 def first_of_library(path: list[str]) -> int:
-    """Where in a path the standard library begins; what is before it can stand in for any module."""
+    """The index in a path at which the standard library begins; an entry before it can replace any module."""
     library = os.path.dirname(os.__file__)
     return path.index(library) if library in path else len(path)

@@ -21,7 +21,7 @@ WIRE_FD = 6
 STDOUT_FD = 7
 """Where a worker that shares this process's stdout finds it."""
 FIRST_FREE_FD = 10
-"""The descriptors of this process that a child gets under other numbers are from here on."""
+"""A descriptor of this process that a child gets under another number has at least this number."""
 
 
 def launch(
@@ -57,7 +57,7 @@ def launch(
 
 
 def end_child(pid: int) -> None:
-    """Kill and reap a child that nobody has got to know."""
+    """Kill and reap a child whose pid was reported to nobody."""
     with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

@@ -1,4 +1,4 @@
-"""Waits for one descriptor until an absolute deadline, by a poll that also has the end of the worker."""
+"""Waits for one descriptor until an absolute deadline, by a poll that also reports the end of the worker."""
 
 from __future__ import annotations
 

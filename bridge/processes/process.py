@@ -207,7 +207,7 @@ class WorkerProcess:
     def reap(self, wait_s: float = LONGEST_REAP_S) -> bool:
         """Collect the exit status if the process has ended, and kill the rest of its group. True once reaped.
 
-        Waits at most `wait_s` seconds, where another process has to tell the status.
+        If another process has to report the exit status, this waits for it at most `wait_s` seconds.
         """
         with self._lock:
             if self.reaped:
@@ -224,7 +224,7 @@ class WorkerProcess:
             return True
 
     def reap_adopted(self) -> bool:
-        """Reap what this program has adopted of the ended worker's processes. Returns whether none is left.
+        """Reap those of the ended worker's processes that this program has adopted. Returns whether none is left.
 
         A program adopts orphans as the first process of a container (PID 1), or as a subreaper (prctl(2)).
         """

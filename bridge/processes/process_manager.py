@@ -162,7 +162,7 @@ class ProcessManager:
                 self._strays.worker_ended(transport.process.worker_id)
 
     def tidy(self, wait_s: float = 0.0) -> None:
-        """Reap what this program has adopted from workers that have ended; waits at most `wait_s` seconds for that."""
+        """Reap the orphans of ended workers that this program has adopted; wait for that at most `wait_s` seconds."""
         deadline = deadline_ns(wait_s)
         while self._ended:
             self._ended = [process for process in self._ended if not process.reap_adopted()]

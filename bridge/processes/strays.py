@@ -32,7 +32,7 @@ END_S = 1.0
 """How long the end of killed strays is waited for, in seconds."""
 SEARCH_PAUSE_S = 1.0
 SEARCH_SHARE = 50
-"""The pause after a search is at least so many times its duration."""
+"""The pause after a search is at least this many times as long as the search."""
 LOOK_S = 0.005
 FAULT_PAUSE_S = 0.05
 """The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
@@ -50,7 +50,7 @@ class Strays:
         self._grouped: set[int] = set()
         self._emptying: set[int] = set()
         self._searched: dict[int, int] = {}
-        """Ended workers, with how many searches for what they have started are still to be made."""
+        """Ended workers, each with the number of searches still to be made for processes that it has started."""
         self._next_search_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"{pool}-strays", daemon=True)
         try:

@@ -1,4 +1,4 @@
-"""Pools and executors that record their calls. Everything but the recording is the wrapped pool's own."""
+"""Pools and executors that record their calls. Each wraps another pool or executor, which does everything else."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class RecordingPool:
 
 
 class AsyncRecordingPool:
-    """The same for an AsyncPool."""
+    """An AsyncPool that records its calls; see RecordingPool."""
 
     def __init__(self, pool: Any, file: str | os.PathLike[str], **options: Any) -> None:  # noqa: ANN401
         self._pool = pool

@@ -1,7 +1,7 @@
-"""The file of a recording: a magic line, then frames. Each is its length, its CRC-32 (both 4 bytes) and MessagePack.
+"""The file of a recording: a magic line, then frames: a length and a CRC-32 (4 bytes each), then MessagePack data.
 
 The first frame is a Header, the last one of a recording that was closed a Trailer, and each other a list of calls. A
-frame that was cut off or damaged ends the recording: what is before it stands.
+frame that was cut off or damaged ends the recording; the frames before it can still be read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RecordingError(ConfigError):
 
 
 class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One call. `at_ns` is its begin after the begin of the recording, `took_ns` its duration.
+    """One call. `at_ns` is the time from the begin of the recording to the begin of the call, `took_ns` its duration.
 
     `client` numbers the thread or task that called. `outcome` is one of poolproof.bridge.OUTCOMES or the name of
     another exception, `sent` what is known of the request (poolproof.bridge.Sent).
@@ -47,7 +47,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The begin of a recording: when (ISO 8601), of which pool, and the share of sessions and calls that it has."""
+    """The first frame: when the recording began (ISO 8601), its pool, and the share of sessions and calls in it."""
 
     began: str
     pool: str
@@ -55,7 +55,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trailer(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a recording that was closed: the calls that are not in it, by reason."""
+    """The last frame of a recording that was closed: how many calls are missing from it, by reason."""
 
     calls: int
     dropped: int
@@ -82,7 +82,7 @@ def join_calls(encoded: list[bytes]) -> bytes:
 
 
 def read_recording(path: str | Path) -> Recording:
-    """Read a recording, its calls by their begin. Raises RecordingError if it is none or cannot be read."""
+    """Read a recording, its calls by their begin. Raises RecordingError if the file is no recording."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Records calls: the caller pays for encoding the call and for one append; a thread redacts and writes.
+"""Records calls: the calling thread only encodes the call and appends it to a list; another thread redacts and writes.
 
 A call never waits for the file, and never fails because of it: what cannot be kept is counted. The file is appended to
 in frames that are whole or ignored, so a process may be killed at any time. Credentials that the redaction of
@@ -33,7 +33,7 @@ MOST_QUEUED = 20_000
 MOST_BYTES = 256 * 1024 * 1024
 SHARES = 10_000
 FRAME_CALLS = 500
-"""The calls of one frame, which is what a process that is killed may lose of what it was writing."""
+"""The most calls of one frame: a process that is killed loses at most the frame that it was writing."""
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Call).decode
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
@@ -42,9 +42,10 @@ _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 class Recorder:
     """Writes one recording. Every method may be called from any thread.
 
-    `sample` is the share of sessions, each as a whole, and of calls outside sessions. `commands`: only these.
-    `scrub` gets each call after the redaction, in the writing thread, and returns the call to keep, or None. After
-    `max_bytes` nothing more is written. Raises RecordingError if the file exists or cannot be made.
+    `sample` is the share of sessions, each as a whole, and of calls outside sessions. With `commands`, only these
+    commands are recorded. `scrub` gets each call after the redaction, in the writing thread, and returns the call to
+    keep, or None. After `max_bytes` nothing more is written. Raises RecordingError if the file exists or cannot be
+    made.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The agents of a pool on a Ray cluster: Ray places one actor a node, restarts it, and tells where it listens.
+"""The agents of a pool on a Ray cluster: Ray places one actor on each node, restarts it, and knows its address.
 
 Ray carries no call: an actor only starts the agent. The actors belong to this program's job, so they end with it.
 """
@@ -31,7 +31,7 @@ class AgentActor:
         threading.Thread(target=lambda: asyncio.run(self._agent.serve()), name="poolproof-agent", daemon=True).start()
 
     def address(self) -> Address:
-        """Return where the agent listens."""
+        """Return the address at which the agent listens."""
         return self._agent.address
 
 
@@ -77,7 +77,7 @@ class RayCluster:
             raise StartFailed(f"placement Ray(address={placement.address!r}): {error}") from error
 
     def find(self) -> list[Address]:
-        """Return where the agents listen that answer within `LOOK_S` seconds."""
+        """Return the addresses of the agents that answer within `LOOK_S` seconds."""
         asked: dict[Any, None] = {actor.address.remote(): None for actor in self._actors}
         ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_S)
         found = []

@@ -20,12 +20,12 @@ from poolproof.bridge.remote.worker import RemoteChannel
 from poolproof.bridge.wire.messages import INIT_ID, encode_request
 
 AGENTS_WAIT_S = 10.0
-"""How long a pool waits for its agents, if somebody has started them, in seconds."""
+"""How long a pool waits for agents that a user has started (not Ray), in seconds."""
 
 
 class RemoteProcessManager(ProcessManager):
     """Starts workers through the agents of other nodes. The constructor waits until all agents are connected or
-    have failed, and begins with what is there.
+    have failed, and begins with the connected ones.
 
     Raises ConfigError, and StartFailed if no agent can be reached.
     """

@@ -72,7 +72,7 @@ class Node:
         return f"{self.address[0]}:{self.address[1]}"
 
     def tell(self, message: AnyMessage) -> None:
-        """Send a message, if the connection still lasts."""
+        """Send a message to the agent, if the connection is still open."""
         if not self.cut and not self.writer.is_closing():
             self.writer.write(encode(message))
 

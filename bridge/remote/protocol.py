@@ -46,7 +46,7 @@ STREAMS = (Purpose.STDIN, Purpose.STDOUT, Purpose.STDERR)
 
 
 class Preface(msgspec.Struct, frozen=True):
-    """The first bytes of a connection. `pool` tells one control connection of an agent from another.
+    """The first bytes of a connection. `pool` identifies the control connection that a worker's connection belongs to.
 
     `secret` is the pool's nonce on a control connection, and the proof on any other.
     """

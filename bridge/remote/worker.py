@@ -35,7 +35,7 @@ SendSignal = Callable[[int, int], None]
 
 
 class RemoteWorker(WorkerProcess):
-    """A worker on another node. Its pid is that of its node, and 0 as long as it is not known."""
+    """A worker on another node. Its pid is valid on its node, and 0 as long as it is unknown."""
 
     __slots__ = ("_out_of_memory", "_patience_ns", "_reason", "_remote_pid", "_send_signal", "_sockets", "node")
 

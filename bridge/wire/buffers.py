@@ -1,4 +1,4 @@
-"""What a message carries beside its JSON: bytes, in the same frame, unchanged and uncopied where possible.
+"""Carries bytes beside the JSON of a message: in the same frame, unchanged, and without a copy where possible.
 
 Pure. A payload with buffers begins with a zero byte, with which no JSON begins:
 
@@ -37,7 +37,7 @@ SCALARS = frozenset({str, int, float, bool, type(None)})
 BYTES_LIKE = (bytes, bytearray, memoryview)
 TEXT = frozenset({str})
 DEEPEST = 1_100
-"""A value that is nested more deeply is taken for one that contains itself. The encoder gives up earlier."""
+"""A value that is nested more deeply than this counts as one that contains itself; the encoder itself allows less."""
 Path: TypeAlias = tuple[str | int, ...]
 Part: TypeAlias = bytes | bytearray | memoryview
 Found: TypeAlias = list[tuple[Path, Part]]
@@ -177,7 +177,9 @@ def total_bytes(found: Found) -> int:
 
 
 def append(frame: bytearray, start: int, parts: Iterable[Part]) -> None:
-    """Complete a payload that begins at `start` of `frame` with room for its prefix, and has only its JSON yet."""
+    """Append the buffers and the prefix to a payload. It begins at `start` of `frame`: room for the prefix, then its
+    JSON.
+    """
     frame[start : start + PREFIX_BYTES] = bytes(PREFIX_BYTES)
     _put_size(frame, start + 4, len(frame) - start - PREFIX_BYTES)
     for part in parts:
@@ -201,7 +203,7 @@ def json_of(payload: bytes | bytearray) -> memoryview:
 
 
 def read_parts(buffers: Sequence[Buffer], payload: bytes | bytearray) -> list[Any]:
-    """Return the buffers of a payload. A memoryview is a part of the payload itself, and writable.
+    """Return the buffers of a payload. A buffer of the type memoryview is a writable view of the payload, not a copy.
 
     Raises ProtocolError.
     """

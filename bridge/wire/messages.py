@@ -96,11 +96,11 @@ class Memory(Protocol):
     size: int
 
     def put(self, parts: Sequence[Part]) -> None:
-        """Copy these parts in. Raises OSError."""
+        """Copy these parts into the shared memory. Raises OSError."""
         ...
 
     def take(self, buffers: Sequence[Buffer]) -> list[Any]:
-        """Copy the parts out. Raises ProtocolError."""
+        """Copy these parts out of the shared memory. Raises ProtocolError."""
         ...
 
     def shrink(self) -> None:
@@ -108,12 +108,12 @@ class Memory(Protocol):
         ...
 
     def close(self) -> None:
-        """Close this side of it."""
+        """Close this side of the shared memory."""
         ...
 
 
 class Parcel(bytearray):
-    """A framed request whose `parts` are to be put into shared memory first; without such, send `inline()` instead."""
+    """A framed request whose `parts` are to be put into shared memory first; without shared memory, send `inline()`."""
 
     parts: list[Part]
     inline: Callable[[], bytearray]
@@ -148,8 +148,8 @@ def encode_request(
 ) -> bytearray:
     """Encode one framed request, ready to write. With `share`, large buffers make it a Parcel.
 
-    Raises InvalidRequest if it is over `limit_bytes`, or has a value that cannot be carried unchanged: bytes and their
-    like can only if the worker `takes_buffers`.
+    Raises InvalidRequest if it is over `limit_bytes`, or has a value that cannot be carried unchanged: bytes-like
+    values can be carried only if the worker `takes_buffers`.
     """
     found: Found = []
     start, size = HEADER_BYTES, 0

@@ -29,7 +29,7 @@ _OPEN: weakref.WeakSet[Segment] = weakref.WeakSet()
 class Segment:
     """One shared block, empty at first. `most_kept_bytes` is the most that it keeps between calls.
 
-    With `reuses`, it also keeps as much memory for parts that were copied out.
+    With `reuses`, it also keeps the same amount of memory for copies of the parts that it takes out.
     """
 
     def __init__(self, fd: int, *, most_kept_bytes: int = 0, reuses: bool = False) -> None:
@@ -38,7 +38,7 @@ class Segment:
         self._reuses = reuses
         self._used = bytearray()
         self._unshared = sys.getrefcount(self._used)
-        """The references to `_used` if nothing but this segment refers to it."""
+        """The reference count of `_used` as long as nothing but this segment refers to it."""
         self._map: mmap.mmap | None = None
         self.size = 0
         """The bytes that this side has mapped."""

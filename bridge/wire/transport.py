@@ -85,14 +85,15 @@ class Transport(Protocol):
     wants_memory: bool
 
     def new_memory(self) -> tuple[int, int, int] | None:
-        """Create the memory to share. Returns the process and the descriptor that have it, and the most bytes to keep.
+        """Create the memory that this process shares with the worker.
 
-        None if there is none.
+        Returns this process's pid, its descriptor of the memory, and how many bytes are kept between calls at most;
+        None if memory cannot be shared.
         """
         ...
 
     def keep_memory(self, *, shared: bool) -> None:
-        """Use the new memory from now on, or never again if the worker cannot."""
+        """Use the new memory from now on if the worker has opened it (`shared`); else the pool shares none again."""
         ...
 
     @property
@@ -137,7 +138,7 @@ class Transport(Protocol):
         ...
 
     def take_in(self) -> str:
-        """Read once and feed the receiver. Returns an empty string, or what the worker did instead of sending.
+        """Read once and feed the receiver. Returns an empty string, or a phrase for what the worker did instead.
 
         Raises ProtocolError.
         """
@@ -167,7 +168,7 @@ class Transport(Protocol):
         ...
 
     def await_end(self, wait_s: float) -> bool:
-        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether that is so."""
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether it is reaped."""
         ...
 
     def end(self) -> End:
@@ -179,7 +180,7 @@ class Transport(Protocol):
         ...
 
     def cut_off(self) -> None:
-        """End the worker at its call's deadline, and so every wait for it. May be called from any thread."""
+        """End the worker at its call's deadline, which ends every wait for it. May be called from any thread."""
         ...
 
     def wake_reader(self) -> None:
@@ -254,7 +255,7 @@ class Processes(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Reap what this program has adopted from workers that have ended. Never waits."""
+        """Reap the orphans of ended workers that this program has adopted. Never waits."""
         ...
 
     def shut_down(self) -> None:

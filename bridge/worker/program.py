@@ -72,13 +72,13 @@ class Wire:
         self.unread = 0
         """If above 0: the maximum size of a response that no client reads before this process ends."""
         self.memory: Segment | None = None
-        """What is shared with the pool, for large buffers."""
+        """The memory that is shared with the pool, for large buffers."""
         self._held = b""
         self._owner_pid = os.getpid()
 
     @classmethod
     def take(cls, *, limit_bytes: int) -> Wire:
-        """Duplicate the descriptors of requests and of responses, and let stdin and stdout be harmless ones."""
+        """Duplicate the descriptors of requests and responses, and replace stdin and stdout by harmless ones."""
         told = os.environ.pop(WIRE_VARIABLE, "")
         answers_fd = int(told) if told.isdecimal() else 1
         wire = cls(os.dup(0), os.dup(answers_fd), limit_bytes=limit_bytes)
@@ -181,7 +181,7 @@ def _show_output() -> None:
 _NO_HANDLERS = frozenset({"poolproof.bridge.worker.journal", "poolproof.bridge.wire.messages"})
 """The modules of the functions that `_answer` calls besides a handler."""
 PLAIN = frozenset({str, int, float, bool, dict, list, tuple, type(None)})
-"""The types that most handlers return: they are no iterators, and this test is faster."""
+"""Types that most handlers return. None of them is an iterator, and looking here is faster than asking the value."""
 
 
 def serve(wire: Wire, context: Context, journal: Journal) -> int:
@@ -297,7 +297,7 @@ def watch_for_hang_up(fd: int, grace_s: float) -> None:
 def raise_in_handler(_: int, frame: FrameType | None) -> None:
     """The handler of SIGTERM: raise SoftTimeout in the command that runs.
 
-    No effect between two commands, and while a response is being written, which must be whole.
+    Has no effect between two commands, or while a response is being written, because a response must be whole.
     """
     inner: FrameType | None = None
     while frame is not None and frame.f_code is not _answer.__code__:

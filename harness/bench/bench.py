@@ -17,7 +17,8 @@ from typing import Any
 from poolproof.bridge import PoolError
 from poolproof.harness.bench.block import Block
 from poolproof.harness.bench.machine import QuietWatch, describe
-from poolproof.harness.bench.session import BenchPlan, Session
+from poolproof.harness.bench.plan import BenchPlan
+from poolproof.harness.bench.session import Session
 from poolproof.harness.bench.statistics.analysis import Analysis
 from poolproof.harness.bench.statistics.claims import Claim
 from poolproof.harness.bench.statistics.figures import Bench, BlockFigures, BudgetResult, Validity
@@ -26,8 +27,6 @@ from poolproof.harness.bench.workloads.workloads import CALLS, plan_of
 from poolproof.harness.model.errors import RunError
 from poolproof.harness.model.timing.budget import Unmeasured, judge_budget, parse_budget
 from poolproof.harness.run.pool.configuration import serving_models
-
-__all__ = ["BenchPlan", "measure"]
 
 
 def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None] = lambda done, total: None) -> Bench:
@@ -41,7 +40,7 @@ def measure(plan: BenchPlan, *, gate: bool, on_round: Callable[[int, int], None]
     try:
         with serving_models(plan.scenario) as models:
             with ExitStack() as stack:
-                session = Session(plan, steps, models, stack)
+                session = Session(plan, steps, models.environment() if models is not None else {}, stack)
                 quiet_watch = QuietWatch(gate=gate)
                 stopped = session.carry_out(on_round)
                 quiet = quiet_watch.end(session.workers_cpu_s())

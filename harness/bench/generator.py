@@ -30,9 +30,9 @@ from poolproof.harness.model.workload import Plan, Step
 
 JOIN_TIMEOUT_S = 90.0
 LEAD_S = 0.005
-"""An open loop begins this many seconds after its clients have started."""
+"""The arrivals of an open loop begin this many seconds after the clients have started."""
 MOST_DOUBTFUL = 100
-"""The most doubtful answers that are kept of each command, for each client and block."""
+"""How many doubtful answers are kept at most, for each command, client and block."""
 NONCES = 2**40
 """Client number n uses the nonces from n × 2⁴⁰ on."""
 Execute = Callable[..., Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from poolproof.harness.bench.bench import BenchPlan, measure
+from poolproof.harness.bench.bench import measure
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.statistics.figures import Bench, BenchReport
 from poolproof.harness.model.timing.load import Load

@@ -9,69 +9,32 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
 
-import msgspec
-
-from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.bridge import Capability, Pool
 from poolproof.harness.bench.block import ARMS, Block
 from poolproof.harness.bench.generator import Client, make_clients, run_block
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.resources import Meter
 from poolproof.harness.bench.statistics.analysis import LEAST_ROUNDS, Analysis
-from poolproof.harness.bench.statistics.figures import PoolFigures, Sample, Schedule
+from poolproof.harness.bench.statistics.figures import PoolFigures, Sample
 from poolproof.harness.bench.statistics.histogram import histogram
 from poolproof.harness.bench.statistics.metrics import UNITS
 from poolproof.harness.bench.watch import Watch
 from poolproof.harness.bench.workloads.answers import find_wrong
-from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.history.growth import Slope, slope
-from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.model.timing.budget import parse_budget
-from poolproof.harness.model.timing.load import Load, arrivals
-from poolproof.harness.model.workload import Plan, Size
-from poolproof.harness.run.names import pool_name
-from poolproof.harness.run.runner import Subject
+from poolproof.harness.model.timing.load import arrivals
+from poolproof.harness.model.workload import Plan
 
-CALL_TIMEOUT_S = 60.0
-"""Long enough for the queue of a serial pool: each call of a block waits for all calls before it, as measured."""
 EVERY_ROUNDS = 5
 SHOWN_WRONG = 3
 ROLES = {"baseline": "baseline", "control": "baseline", "candidate": "candidate"}
 
 
-class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs of one bench. `budgets` are texts in the budget grammar, beside the scenario's own.
-
-    With `observed`, or with a budget on a service time or a wait, these are measured too, in as many rounds again.
-    """
-
-    scenario: Scenario
-    baseline: Subject
-    candidate: Subject
-    size: Size
-    load: Load
-    schedule: Schedule
-    seed: int = 1
-    budgets: tuple[str, ...] = ()
-    worker_command: str | None = None
-    observed: bool = False
-
-    def __post_init__(self) -> None:
-        for text in (*self.budgets, *self.scenario.budgets):
-            parse_budget(text)
-
-    @property
-    def observes(self) -> bool:
-        """Whether service times and waits are measured."""
-        named = (metric for text in (*self.budgets, *self.scenario.budgets) for metric in parse_budget(text).metrics)
-        return self.observed or any(metric.startswith(("service_", "wait_")) for metric in named)
-
-
 class Session:
     """Three open pools, and the blocks that were measured on them."""
 
-    def __init__(self, plan: BenchPlan, steps: Plan, models: LoopbackModels | None, stack: ExitStack) -> None:
-        self._plan, self._steps, self._models = plan, steps, models
+    def __init__(self, plan: BenchPlan, steps: Plan, env: Mapping[str, str], stack: ExitStack) -> None:
+        self._plan, self._steps, self._env = plan, steps, env
         self._meter = Meter()
         self._pools: dict[str, Pool] = {}
         self._clients: dict[str, tuple[Client, ...]] = {}
@@ -113,11 +76,7 @@ class Session:
 
     def observe(self) -> None:
         """Measure service times and waits: as many rounds again, on pools of the same kinds with an observer."""
-        watches = {
-            arm: Watch()
-            for arm in ARMS
-            if Capability.EVENTS in (self._plan.candidate if arm == "candidate" else self._plan.baseline).capabilities
-        }
+        watches = {arm: Watch() for arm in ARMS if Capability.EVENTS in self._plan.subject(ROLES[arm]).capabilities}
         with ExitStack() as stack:
             self._open(watches, stack)
             for number, around in enumerate(self.rounds):
@@ -144,7 +103,7 @@ class Session:
         )
 
     def analysis(self) -> Analysis:
-        """The figures of all rounds."""
+        """Return the figures of all rounds."""
         found = Analysis(self.rounds, seed=self._plan.seed)
         for role in ("baseline", "candidate"):
             found.add_slopes(role, self._slopes(role))
@@ -161,10 +120,9 @@ class Session:
         for block in blocks[1:]:
             response.update(block.response)
             service.update(block.service)
-        subject = self._plan.candidate if role == "candidate" else self._plan.baseline
         return PoolFigures(
             role=role,
-            pool=subject.name,
+            pool=self._plan.subject(role).name,
             calls=sum(block.calls for block in blocks),
             errors=errors,
             failure=next((block.failure for block in self._checked if ROLES[block.arm] == role and block.failure), ""),
@@ -193,8 +151,7 @@ class Session:
     def _open(self, watches: Mapping[str, Watch], stack: ExitStack) -> None:
         order = self._order()
         for arm in order:
-            subject = self._plan.candidate if arm == "candidate" else self._plan.baseline
-            pool = _open_pool(self._plan, subject, watches.get(arm), self._models)
+            pool = self._plan.open(ROLES[arm], watches.get(arm), self._env)
             stack.callback(pool.close)
             self._pools[arm] = pool
             self._clients[arm] = make_clients(pool.execute, self._steps, watches.get(arm))
@@ -264,25 +221,3 @@ class Session:
     def _switches(self, arm: str) -> int:
         used = self._meter.workers(self._pids[arm])
         return used.switches if used is not None else 0
-
-
-def _open_pool(plan: BenchPlan, subject: Subject, watch: Watch | None, models: LoopbackModels | None) -> Pool:
-    options: dict[str, Any] = {
-        **plan.scenario.options_for(subject.name),
-        "workers": plan.size.workers,
-        "name": pool_name(f"bench-{plan.scenario.name}", subject.name),
-        "call_timeout_s": CALL_TIMEOUT_S,
-        "checkout_timeout_s": CALL_TIMEOUT_S,
-    }
-    if plan.worker_command is not None:
-        options["worker_command"] = plan.worker_command
-    if models is not None:
-        options["env"] = {**models.environment(), **options.get("env", {})}
-    pool = subject.make(PoolConfig.from_options(options), watch.observe if watch is not None else None)
-    if Capability.WARM_UP in subject.capabilities:
-        try:
-            pool.warm_up()
-        except PoolError:
-            pool.close()
-            raise
-    return pool

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from poolproof.harness.bench.bench import BenchPlan, measure
+from poolproof.harness.bench.bench import measure
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.schedules import COMPARING
 from poolproof.harness.bench.statistics.figures import Bench, Estimate, Schedule
 from poolproof.harness.bench.statistics.validity import NO_GATE
@@ -25,11 +26,11 @@ LONGER = (
     Schedule(profile="longer", rounds=24, block_s=0.15, warm_s=0.1, margin=MARGIN, limit_s=60.0),
     Schedule(profile="longest", rounds=40, block_s=0.3, warm_s=0.1, margin=MARGIN, limit_s=90.0),
 )
-"""The further schedules for a scenario that may lose more than usual, while the interval decides nothing."""
+"""Longer schedules, tried one after the other if a scenario allows a large loss and its interval decides nothing."""
 
 
 def measure_speed(scenario: Scenario, baseline: Subject, candidate: Subject, request: Request) -> Speed:
-    """Measure alone on the machine, by the schedule of the request's profile.
+    """Measure while no other measurement runs on the machine, by the schedule of the request's profile.
 
     A scenario that allows a larger loss than usual is measured again, for longer, as long as the interval decides
     nothing. Raises RunError if a pool cannot be made, a call of the baseline fails or the figures are not valid.
@@ -49,7 +50,7 @@ def measure_speed(scenario: Scenario, baseline: Subject, candidate: Subject, req
 
 
 def decisive(speeds: Sequence[Speed]) -> Speed:
-    """Return the throughput if its interval decides; else, if all other metrics agree, the one that decides least.
+    """Return the throughput if its interval decides; else, if all other metrics agree, the least decisive of these.
 
     A busy machine disturbs the throughput most: a block counts whatever interrupted it. The median of the response
     times, and the time within which a tenth of the calls are answered, hardly depend on the longest interruptions.

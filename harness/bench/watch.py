@@ -34,7 +34,7 @@ class Watch:
         self._here.number = number
 
     def observe(self, event: Event) -> None:
-        """The pool's observer."""
+        """Record an event; pass this method to the pool as its observer."""
         if event.call is None:
             return
         if event.kind in STEPS:

@@ -43,7 +43,7 @@ time.sleep(60)
 
 
 class Examination(msgspec.Struct, frozen=True):
-    """One examined point: its name, whether it is in order, and what was found."""
+    """The result of one examination: its name, whether it passed, and what was found."""
 
     name: str
     well: bool
@@ -70,7 +70,7 @@ def examine(more: Sequence[tuple[str, Check]] = ()) -> list[Examination]:
 
 
 def run_checks(checks: Sequence[tuple[str, Check]]) -> list[Examination]:
-    """Run these checks; one that raises has found something."""
+    """Run these checks; a check that raises has found a problem."""
     found = []
     for name, check in checks:
         try:

@@ -1,6 +1,6 @@
 """Writes to the terminal: no text that a worker, a pool, a stored file or a file's name has chosen can control it.
 
-Every command of the command line writes by these functions, so none has to know which text is whose.
+Every command of the command line writes by these functions, so no command has to know where a text comes from.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Terminal(Console):
 
 
 def shown(text: object) -> str:
-    """The text as one line without markup, for a text with markup and for the cells of tables."""
+    """Return the text as one line that is not read as markup, to be part of a text with markup or of a table."""
     return escape(one_line(text))
 
 

@@ -15,7 +15,7 @@ CI = ".github/workflows/poolproof.yml"
 
 
 class Kind(StrEnum):
-    """What the pools are."""
+    """The kind of the user's pools: executors, coroutines, callables or HTTP services."""
 
     EXECUTOR = "executor"
     ASYNC = "async"
@@ -32,10 +32,10 @@ MEANINGS = {
 
 
 class Answers(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user has said. `old` and `new` are module:name, or URLs of services; empty: write an example of each.
+    """The user's answers. `old` and `new` are module:name, or URLs of services; if empty, an example is written.
 
-    `functions` are module:name of what an executor runs. `old_start` and `new_start` are the command lines of services,
-    and `health` is the path that a healthy service answers.
+    `functions` are the functions that an executor runs, as module:name. `old_start` and `new_start` are the command
+    lines of services, and `health` is the path that a healthy service answers.
     """
 
     kind: Kind

@@ -127,7 +127,7 @@ def print_line(console: Console, text: str) -> None:
 
 
 def styled(word: str) -> str:
-    """The word in its colour, as console markup."""
+    """Return a word such as "pass" as console markup with the colour for it."""
     style = STYLES.get(word)
     return f"[{style}]{shown(word)}[/]" if style else shown(word)
 

@@ -1,4 +1,4 @@
-"""Examinations of what workers need of this machine: processors, memory limits, shared memory, and a whole end."""
+"""Examines what workers need: processors, memory limits, shared memory, and the end of all their processes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def current_folder() -> tuple[bool, str]:
 
 
 def processors() -> tuple[bool, str]:
-    """Compare the number of workers by default with the processors that this process may use."""
+    """Compare the default number of workers with the number of processors that this process may use."""
     usable, allowed, quota = usable_processors(), len(os.sched_getaffinity(0)), cpu_quota()
     limits = f"affinity {allowed}, quota of the control groups {'none' if quota is None else format(quota, 'g')}"
     workers = PoolConfig().workers

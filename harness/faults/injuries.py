@@ -101,7 +101,7 @@ def _be_the_child(pool: Pool, write_fd: int) -> None:
 
 
 def own_twice(fault: Fault, stage: Stage) -> None:
-    """Make a second pool with the name of the first."""
+    """Make a second pool with the name of the first, which must be refused."""
     if stage.config is None or stage.make is None:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
@@ -115,7 +115,7 @@ def own_twice(fault: Fault, stage: Stage) -> None:
 
 
 def ask_the_impossible(fault: Fault, stage: Stage) -> None:
-    """Make a pool with a misspelt option."""
+    """Make a pool with a misspelt option, which the pool must refuse."""
     if stage.make is None:
         stage.tell(fault, landed=False, detail="no second pool can be made here")
         return
@@ -129,7 +129,7 @@ def ask_the_impossible(fault: Fault, stage: Stage) -> None:
 
 
 class JunkHooks:
-    """Hooks of every name, which return values that no pool accepts."""
+    """An object that has a hook of every name; each hook returns a value that no pool accepts."""
 
     def __getattr__(self, name: str) -> Callable[..., str]:
         if name.startswith("_"):

@@ -21,7 +21,7 @@ class Victim(Protocol):
     number: int
 
     def strike(self, blow: type[BaseException]) -> bool:
-        """Raise the exception `blow` in the client; return whether the client was in a call."""
+        """Raise the exception `blow` in the client's thread. Returns whether the client was in a call."""
         ...
 
 
@@ -30,11 +30,11 @@ class Resizable(Protocol):
     """A pool whose size can be changed while it lives."""
 
     def status(self) -> PoolStatus:
-        """See poolproof.bridge.Pool."""
+        """Return a consistent snapshot of the pool."""
         ...
 
     def resize(self, n: int) -> None:
-        """Have `n` workers from now on. Never waits, and interrupts no call."""
+        """Change the pool's size to `n` workers. Never waits, and interrupts no call."""
         ...
 
 
@@ -45,7 +45,7 @@ class Stage:
     `main_client` is the client in the main thread, the only thread in which a signal can raise an exception. `pids`
     collects processes that must be gone at the end. `models` is the scenario's model server, if it has one. `close`
     closes the object that the clients call, and `look` reads the new entries of the workers' journals. While
-    `resizing` is held, the pool has another size.
+    a fault has changed the pool's size, it holds the lock `resizing`.
     """
 
     pool: Pool

@@ -20,7 +20,7 @@ from poolproof.harness.model.fault import FaultRecord
 from poolproof.harness.model.verdict import Verdict
 
 MOST_STRETCHES = 400
-"""Up to this many stretches of work are shown one by one; more are shown as shares of buckets."""
+"""Up to this many periods of work are drawn one by one; if there are more, each bucket of time gets a share of work."""
 MOST_STEPS = 120
 MOST_BUCKETS = 60
 LEAST_BUCKETS = 10
@@ -28,7 +28,7 @@ CALLS_A_BUCKET = 5
 SHARE_BUCKETS = 60
 MOST_LANES = 16
 OTHERS = -1
-"""In place of a worker's number: all other workers."""
+"""This number in place of a worker's id stands for all other workers together."""
 MOST_LEVELS = 40
 MOST_NOTED = 40
 MOST_FAULTS = 60
@@ -55,7 +55,7 @@ class Flow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Share(msgspec.Struct, frozen=True, array_like=True):
-    """The share of a bucket (0 to 1) in which a worker was at work, and on how many calls. OTHERS: all others."""
+    """The share (0 to 1) of a bucket of time in which a worker was at work, and on how many calls."""
 
     worker: int
     start_s: float
@@ -75,7 +75,7 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Struck(msgspec.Struct, frozen=True, kw_only=True):
-    """A fault on the run's clock, and when the pool had recovered; None: unknown."""
+    """A fault and the recovery from it, in seconds since the run's begin; None: unknown."""
 
     kind: str
     at_s: float

@@ -86,7 +86,7 @@ class MarkLine(msgspec.Struct, frozen=True, tag="mark"):
 
 
 class LeftoversLine(msgspec.Struct, frozen=True, tag="leftovers"):
-    """What was left after the close."""
+    """The processes, descriptors and threads that were left after the close."""
 
     leftovers: Leftovers
 
@@ -110,7 +110,7 @@ class StatusLine(msgspec.Struct, frozen=True, tag="status"):
 
 
 class GrowthLine(msgspec.Struct, frozen=True, tag="growth"):
-    """What many plain calls added."""
+    """How much memory and how many descriptors many plain calls added."""
 
     growth: Growth
 
@@ -215,7 +215,7 @@ class _Reader:
         self._ended.clear()
 
     def told_ops(self) -> Ops:
-        """Return all operations by number; of several with the same number the last, with the completions of all."""
+        """Return all operations by number. If a number occurs again, its last operation counts, with all ends."""
         self._ended += self._begun.values()
         self._gather()
         told = Ops(**self.ops.columns())

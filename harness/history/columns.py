@@ -130,7 +130,9 @@ class Documents:
         return [decode(text[start:end]) for start, end in pairs]
 
     def same_text(self, other: Objects | Documents, without: bytes) -> NDArray[np.bool_]:
-        """Return where both have the same text, so equal JSON, that does not contain `without`; elsewhere undecided."""
+        """Return where both texts are the same and do not contain `without`: there the values are equal, elsewhere
+        perhaps.
+        """
         if not isinstance(other, Documents):
             return np.zeros(len(self), dtype=bool)
         same: NDArray[np.bool_] = (self._ends - self._starts) == (other._ends - other._starts)
@@ -261,7 +263,7 @@ def pick(values: Numbers, rows: Numbers, missing: int) -> Numbers:
 
 
 class Earliest:
-    """The earliest moment of each key, as a dict from keys to moments would hold it, but for a whole column at once."""
+    """The earliest moment of each key: like a dict from keys to moments, but looked up for a whole column at once."""
 
     def __init__(self, keys: Numbers, moments: Numbers) -> None:
         order = order_by(keys, moments)

@@ -5,8 +5,8 @@ memory resemble each other, so the error comes from the residuals' slow waves: t
 autoregression, and a few cosines estimate what is left (Müller 2007; Lazarus, Lewis, Stock and Watson 2018). It has
 Student's t with as many degrees of freedom as cosines.
 
-A leak is growth of the lower envelope: memory that is collected now and then rises like the teeth of a saw, and says
-nothing until it has fallen three times.
+A leak is growth of the lower envelope: memory that is collected now and then rises and falls like the teeth of
+a saw, so nothing is decided until it has fallen three times.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ MOST_POINTS = 300
 """More samples than this are replaced by the lowest of each group, since the slope is taken over all pairs."""
 MOST_CORRELATED = 0.95
 LONG = 40
-"""From this many samples on, one more cosine is used for a line."""
+"""From this many samples on, the error of a line is estimated with one more cosine."""
 MOST_SCALES = 4.0
-"""A residual counts as no more than this many standard deviations."""
+"""A larger residual is cut to this many standard deviations."""
 FALL = 0.5
-"""A fall of at least this share of the whole range ends a tooth."""
+"""A fall of at least this share of the whole range counts as a collection of memory."""
 LEAST_TROUGHS = 3
 CERTAIN = 0.99
 
 
 class Slope(msgspec.Struct, frozen=True):
-    """Units per second, with the ends of the 95 % interval, its standard error and its degrees of freedom."""
+    """A slope in units per second, with its 95 % interval, its standard error and its degrees of freedom."""
 
     value: float
     low: float

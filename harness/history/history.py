@@ -21,7 +21,7 @@ from poolproof.harness.model.op import Op, OpType
 
 
 class Leftovers(msgspec.Struct, frozen=True, kw_only=True):
-    """What was held after the close and not before the run: pids, descriptors and threads by name.
+    """The processes, descriptors and threads that exist after the close and did not exist before the run.
 
     `commands` has the command line of each process, as far as it is known, in the order of `processes`.
     """
@@ -57,9 +57,9 @@ class StatusSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
-    """What equal stretches of `calls` plain calls each added to this process and to the workers.
+    """The growth of this process and of the workers over several series of `calls` plain calls each.
 
-    `blocks` are the blocks that the interpreter holds after each stretch, `own_bytes` the resident memory of this
+    `blocks` are the blocks that the interpreter holds after each series, `own_bytes` the resident memory of this
     process, and `workers_bytes` that of all worker processes. `descriptors` has, for each process below this one that
     lived through the whole run, how many descriptors it held at the begin and at the end of the run.
     """
@@ -166,7 +166,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def queued_ns(self) -> Earliest:
-        """Since when each call certainly had its place in the queue, from the waiting time in its OFFER."""
+        """When each call had its place in the queue at the latest, by the waiting time that its OFFER event reports."""
         offers = self.events_by_kind[EventKind.OFFER]
         told = np.array([int(word) if word.isdecimal() else NONE for word in offers.detail.words], dtype=np.int64)
         waited_us = told[offers.detail.codes] if len(told) else offers.at_ns
@@ -255,7 +255,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self.ops if self.finished else self.ops.take(self.ops.completed_ns != NONE)
 
     def labelled(self, label: str) -> Ops:
-        """Return those of `judged_ops` whose step has this label."""
+        """Return the operations of `judged_ops` whose step has this label."""
         chosen = self.judged_ops.label.are(label)
         return self.judged_ops if chosen.all() else self.judged_ops.take(chosen)
 

@@ -15,7 +15,7 @@ from poolproof.harness.model.errors import UsageError
 
 STEPS = 100
 MANY = 30
-"""From this many rounds on, a robust mean estimates the scale from the third of the values nearest to the median."""
+"""From this many rounds on, a robust mean estimates the spread from the third of the values nearest to the median."""
 FEW_BOUND, FEW_NEAREST, FEW_Z = 0.8, 0.5, 0.674490
 MANY_BOUND, MANY_NEAREST, MANY_Z = 0.4, 0.35, 0.453762
 """Values are pulled in to BOUND standard deviations of the undisturbed values. The share NEAREST of the values, those

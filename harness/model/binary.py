@@ -1,4 +1,4 @@
-"""The bytes that calls of the command `binary` carry: any size, and at each place and for each seed another value.
+"""The bytes that calls of the command `binary` carry, of any size; they depend on the place and on a seed.
 
 Pure. The worker's handler makes its answers by a formula of its own, so that one is checked against the other.
 """
@@ -6,7 +6,7 @@ Pure. The worker's handler makes its answers by a formula of its own, so that on
 from __future__ import annotations
 
 PERIOD = 251
-"""A prime: bytes that were shifted by any power of two are other bytes."""
+"""A prime number, so that bytes that arrive shifted by a power of two are recognized as wrong."""
 
 
 def pattern(size: int, seed: int) -> bytes:

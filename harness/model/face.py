@@ -21,7 +21,7 @@ Maker = Callable[[PoolConfig, Observer | None], Pool]
 
 
 def came_too_late(interrupt: BaseException, ended: Future[Any]) -> None:
-    """Note on an interrupt that its call had ended already, with this outcome: that one the pool has counted."""
+    """Note on an interrupt that its call had already ended with this outcome, which the pool has counted."""
     if isinstance(interrupt, KeyboardInterrupt | SystemExit):
         setattr(interrupt, _ENDED, ended)
 
@@ -67,7 +67,7 @@ class Way:
         raise NotImplementedError
 
     def close(self, grace_s: float) -> None:
-        """Close the pool; calls go on to be refused. Idempotent."""
+        """Close the pool, which then refuses all calls. Idempotent."""
         self.pool.close(grace_s)
 
     def release(self) -> None:
@@ -116,7 +116,7 @@ class Face:
     `limits_service`: a call's limit counts from the moment when a worker takes it, and the wait for a worker has none.
     `two_pools`: the face needs the baseline too. `starts`: the face needs the shipped worker, because it
     changes how that worker is started, or runs Python functions in it.
-    `remembers` is of how many last calls the face keeps a record: memory grows until there have been so many.
+    `remembers` is the number of calls of which the face keeps a record: its memory grows until it has that many.
     `package` must be installed. `prepare` is called before the run's first resource snapshot: it allocates what the
     package keeps until the process ends.
     """

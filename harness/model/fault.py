@@ -143,7 +143,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     the client that made it), or "" for `after_s` seconds from the run's begin (the victim is the worker that has been
     busy longest). `for_s` is how many seconds a stop, an exhaustion or a slow start lasts. `amount` is how many frames
     or bytes a stray or noisy start writes. `starts` is how many of the first starts the fault affects (0: all).
-    With `again`, one start goes well after so many, then as many are affected again, and so on.
+    With `again`, this repeats: after `starts` affected starts one start is normal, then `starts` starts are affected.
     `outage` is the behaviour of the model server during a model outage.
 
     A step may wait for a fault: its `after` is then "KIND:landed".

@@ -17,13 +17,13 @@ from poolproof.harness.model.op import Op
 
 ANSWERS = "answers"
 BASELINE = "baseline"
-"""In place of a pool's name: whichever pool is to be replaced. Outside of a comparison that is v1."""
+"""This word in place of a pool's name stands for the pool that is to be replaced; outside of a comparison, for v1."""
 DEFAULT_BASELINE = "v1"
 DATE_PATTERN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 
 class DifferenceKind(StrEnum):
-    """In what one operation differs between two pools."""
+    """The way in which an operation differs between two pools."""
 
     VALUE = "value"
     ERROR_CLASS = "error_class"
@@ -102,14 +102,14 @@ class Comparing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Excuse(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a difference is intended. If the entry has expired, `ran_out` says since when and what the reason was."""
+    """The declaration of a difference. If it has expired, `ran_out` says since when, and what its reason was."""
 
     entry: IntendedDifference | None = None
     ran_out: str = ""
 
     @property
     def reason(self) -> str:
-        """The reason; empty if there is no excuse."""
+        """The declared reason; empty if the difference is not declared."""
         return "" if self.entry is None else self.entry.reason
 
 

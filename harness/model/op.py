@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 NONCE: ContextVar[str | None] = ContextVar("poolproof_nonce", default=None)
-"""The nonce of the operation whose call this context makes, for a pool that writes the journals of its calls itself."""
+"""The nonce of the operation that runs in this context, for a pool that writes its own journals."""
 
 
 class OpType(StrEnum):

@@ -44,7 +44,7 @@ class Progress(Protocol):
     """Receives the progress of the self-check."""
 
     def planned(self, total: int) -> None:
-        """Called once, with the largest possible number of runs: no mutant is detected before its last run."""
+        """Called once, with the number of runs that are made if no mutant is detected before its last run."""
 
     def began(self, what: str) -> None:
         """A run began."""
@@ -75,14 +75,14 @@ class Task(msgspec.Struct, frozen=True, order=True):
 
 
 class Trail(msgspec.Struct, frozen=True):
-    """The runs of one bug with one seed, most promising first."""
+    """The runs of one bug with one seed, those that are most likely to show the bug first."""
 
     mutant: Mutant
     tasks: tuple[Task, ...]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The runs of good pools, all of which are made, and the trails of the bugs, which end early."""
+    """All runs of good pools, and a trail of runs for each bug, which ends as soon as the bug is found."""
 
     good: tuple[Task, ...]
     trails: tuple[Trail, ...]
@@ -232,7 +232,7 @@ def selfcheck(
 
 
 def as_cell(task: Task, stage: Stage, result: RunResult) -> Cell:
-    """The result of a job as a cell. A weakness declared for the unmutated pool is declared for its mutants too."""
+    """The result of a job as a cell of the matrix. A weakness declared for a pool counts for its mutants too."""
     declared = {}
     if isinstance(stage, Scenario):
         declared = {d.checker: d.reason for d in resolved(stage.intended_differences) if d.pool == task.pool}

@@ -32,7 +32,7 @@ from poolproof.harness.run.runner import Subject, run
 from poolproof.harness.subjects.pools import find_pool
 
 BROKEN = "the mutant broke: "
-"""The prefix of the trouble of such a run."""
+"""How the message (`trouble`) of a run begins in which the planted code itself failed."""
 NEVER = "the bug was never executed"
 HERE = str(Path(__file__).parent)
 OWN_ERRORS = ("AttributeError", "NameError", "UnboundLocalError", "TypeError", "ImportError")

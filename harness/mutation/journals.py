@@ -28,7 +28,7 @@ class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G16",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the journals, and from the begin and end of each client's calls."""
+        """Judge the run by the journals, and from the begin and end of each client's calls."""
         calls = {op.nonce: op for op in history.ops}
         most = whole = 0
         for own in _by_process(history.services):
@@ -47,7 +47,7 @@ class ServedBound(msgspec.Struct, frozen=True, kw_only=True):
 class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
     """A worker that ends its work while calls wait starts one of them within `within_s` seconds (G6).
 
-    The median decides, so that one pause of the machine accuses nobody.
+    The median of all hand-offs counts, so that a single pause of the machine is no failure.
     """
 
     within_s: float
@@ -55,7 +55,7 @@ class PromptHandOff(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G6",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the workers' journals, and from the begin of each call."""
+        """Judge the run by the workers' journals, and from the begin of each call."""
         invoked = {op.nonce: op.invoked_ns for op in history.ops}
         gaps: list[int] = []
         for own in _by_process(interval for interval in history.services if interval.end_ns is not None):
@@ -75,7 +75,7 @@ class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that were made more than `apart_s` seconds apart are served in the order in which they were made (G7).
 
     Only calls that the same process served are compared: other calls may have waited in different queues, since a face
-    may lead to two pools. So the checker suits pools with one worker.
+    may use two pools. So the checker suits pools with one worker.
     """
 
     apart_s: float
@@ -83,7 +83,7 @@ class ServedInOrder(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G7",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the workers' journals, and from the begin of each call."""
+        """Judge the run by the workers' journals, and from the begin of each call."""
         invoked = {op.nonce: op.invoked_ns for op in history.ops}
         sure: list[tuple[tuple[int, int], tuple[int, int]]] = []
         for own in _by_process(history.services):

@@ -3,12 +3,12 @@
 Pure. Rules
 1. A checker accuses a mutant if it FAILs on the mutant and PASSes on the unmutated pool with the same scenario, seed,
    face and observer setting. The run of the unmutated pool must pass as a whole, except for declared weaknesses.
-   UNKNOWN accuses nobody. A mutant that broke by itself, or was never executed, is not accused.
+   UNKNOWN is no accusation. A mutant whose own code failed, or that was never executed, is not accused.
 2. A mutant is killed with a seed if any checker accuses it.
 3. A mutant shows that a guarantee is guarded if it breaks the guarantee, and if with each seed a checker of that
    guarantee accuses it.
 4. A false alarm is an undeclared FAIL on an unmutated or an equivalent pool.
-5. A mutant that broke in each of its runs with a seed is an error of the self-check, not a survivor.
+5. A mutant whose own code failed in each of its runs with a seed is an error of the self-check, not a survivor.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """The results of one mutant. `killers` are `scenario:checker`, with the number of seeds in which each accused it.
 
-    `shows` are those of `breaks` that it shows by rule 3; `aimed` counts the seeds in which a checker of one of
-    `breaks` accused it. `survived` are the seeds in which nobody accused it, and `why` is the reason in one of them.
+    `shows` are the guarantees in `breaks` that it shows to be guarded (rule 3); `aimed` counts the seeds in which a
+    checker of one of `breaks` accused it. `survived` are the seeds in which no checker accused it, and `why` is the
+    reason in one of them.
     `broken` is the error of the mutant's own code, by rule 5.
     """
 

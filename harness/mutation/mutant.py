@@ -17,7 +17,7 @@ BOTH = (V1, V2)
 FIXES = ("unframed write", "double unwrapping", "I/O in the manager", "init not filtered", "stderr merged")
 """The fixes that made V2 work; the absence of each is also a planted bug."""
 GUARANTEES = tuple(f"G{number}" for number in range(1, 28))
-"""The guarantees that a pool can break. G28 is about the harness: it holds if each of these has a killed mutant."""
+"""The guarantees that a pool can break. G28 is about the harness: it holds if each guarantee has a killed mutant."""
 EXECUTE = "execute"
 """The name of the default face, as in poolproof.harness.model.face."""
 

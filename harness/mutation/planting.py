@@ -49,7 +49,7 @@ def replace(owner: Any, name: str, make: Callable[[Any], Any], *, counted: bool 
 
 
 def replace_everywhere(function: Callable[..., Any], make: Callable[[Any], Any], *, counted: bool = True) -> None:
-    """`replace` for a function of a module, in every module of the product and under every name that refers to it.
+    """Replace a function of a module, as `replace` does, in every module of the product and under each of its names.
 
     Raises MutantError if no module has it.
     """

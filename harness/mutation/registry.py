@@ -15,6 +15,7 @@ from poolproof.harness.mutation.bugs import processes as bugs_processes
 from poolproof.harness.mutation.bugs import v1 as bugs_v1
 from poolproof.harness.mutation.bugs import v2 as bugs_v2
 from poolproof.harness.mutation.bugs import v2_ends as bugs_v2_ends
+from poolproof.harness.mutation.bugs import v2_starts as bugs_v2_starts
 from poolproof.harness.mutation.bugs import wire as bugs_wire
 from poolproof.harness.mutation.lifecycle_tests.all import LIFECYCLE_TESTS
 from poolproof.harness.mutation.lifecycle_tests.lifecycle_test import LifecycleTest
@@ -25,8 +26,8 @@ Stage = Scenario | LifecycleTest
 
 
 def all_mutants() -> tuple[Mutant, ...]:
-    """Every bug, then every equivalent, each for its pool."""
-    registries = (bugs_wire, bugs_processes, bugs_v1, bugs_v2, bugs_v2_ends, bugs_options, equivalents)
+    """Return all mutants: every planted bug, then every equivalent, each with its pool."""
+    registries = (bugs_wire, bugs_processes, bugs_v1, bugs_v2, bugs_v2_starts, bugs_v2_ends, bugs_options, equivalents)
     found = {module: tuple(module.REGISTRY.mutants) for module in registries}
     good = found.pop(equivalents)
     return (*(mutant for mutants in found.values() for mutant in mutants), *bugs_faces.MUTANTS, *good)

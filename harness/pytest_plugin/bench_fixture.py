@@ -24,7 +24,7 @@ def run_bench(request: pytest.FixtureRequest) -> Callable[..., Bench]:
     named by the report's property
     `poolproof_bench`.
     """
-    from poolproof.harness.bench.bench import BenchPlan
+    from poolproof.harness.bench.plan import BenchPlan
     from poolproof.harness.bench.records.index import Index
     from poolproof.harness.bench.report import assemble, write_report
     from poolproof.harness.bench.running import default_clients

@@ -90,7 +90,7 @@ class ScenarioItem(pytest.Item):
 
 
 def without_unknown(result: RunResult) -> RunResult:
-    """The result without undecided findings: a mock has no process to judge. The verdict is the worst of the rest."""
+    """Return the result of a mock without its undecided findings: a mock has no process that a checker could judge."""
     known = tuple(found for found in result.findings if found.verdict is not Verdict.UNKNOWN)
     verdict = Verdict.UNKNOWN if result.trouble or not known else worst(found.verdict for found in known)
     return msgspec.structs.replace(result, findings=known, verdict=verdict)
@@ -110,7 +110,7 @@ def raise_unless_passed(scenario: Scenario, result: RunResult) -> None:
 
 
 def excuse_finding(scenario: Scenario, result: RunResult, checker: str) -> Excuse:
-    """The excuse of a finding that may fail today; an empty excuse if there is none."""
+    """Return the declaration that allows this finding to fail today; an empty one if there is none."""
     today = datetime.now(UTC).date().isoformat()
     return find_excuse(scenario.intended_differences, {result.pool}, checker, today=today)
 

@@ -39,7 +39,7 @@ class NotSeen(UserWarning):
 
 
 class Undecided(UserWarning):
-    """Checkers were not asked, or could not decide this scenario, since the pool reports no events."""
+    """Checkers were left out, or could not decide this scenario, because the pool reports no events."""
 
 
 def conformance_tests(
@@ -85,7 +85,7 @@ def conformance_tests(
 
 
 def judge_item(scenario: Scenario, result: RunResult, *, tells: bool) -> None:
-    """Raise pytest's skip, its xfail, or ScenarioFailed, as the result demands. `tells`: the pool reports events.
+    """Raise pytest's skip or xfail, or ScenarioFailed, if the result is not a pass. `tells`: the pool reports events.
 
     An undecided result is a failure, unless the cause is a pool without events. In that case an undecided checker of
     the scenario itself makes it a skip, and an undecided checker that every scenario has makes it a warning.

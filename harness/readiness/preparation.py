@@ -1,4 +1,4 @@
-"""Examines the plan of a project before its migration: can it be steered, and can it decide anything? Entry point."""
+"""Examines a project's plan before its migration: does a process follow it, and can its limits decide? Entry point."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poolproof.migration.state import StateFile
 
 
 def examine_plan(plan: Plan) -> Preparation:
-    """Look at the plan, at its state file and at who follows it. Changes nothing."""
+    """Examine the plan, its state file and the processes that follow it. Changes nothing."""
     problems, doubts = [], []
     try:
         path = state_path(plan)

@@ -20,7 +20,8 @@ MOST_CALLS = 1_000_000
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """One call of the user's. `args(n)` gives the arguments of call number n; each n is used once in a run.
+    """One kind of call that the user has described. `args(n)` gives the arguments of call number n; each n is used once
+    in a run.
 
     An answer is proven to be its request's own in one of three ways. `matches(request, answer)` returns whether it is;
     for the role `fails` the answer is the text of the error. `nonce` names the argument in which a unique word is sent
@@ -37,7 +38,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def proven(self) -> bool:
-        """Whether each answer can be proven its own by the call alone."""
+        """Whether the call describes how to prove that an answer belongs to its request."""
         return bool(self.matches or self.nonce or self.expects)
 
     def request(self, number: int) -> Request:

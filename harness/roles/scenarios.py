@@ -38,7 +38,7 @@ ALWAYS: tuple[Checker, ...] = (
 )
 BUDGET_S = 300.0
 FAILING, LARGE, ONCE, ALONE, SPEED, AROUND = 10, 5, 25, 3, 25, 20
-"""How many calls each client makes in the scenarios of these names; a scenario of one client multiplies nothing."""
+"""How many calls each client makes in the scenarios of these names, or a call alone (ALONE) before them."""
 TOGETHER = 3
 """How many slow calls each client makes at the same time as the others."""
 STATEFUL = 12

@@ -14,7 +14,7 @@ from poolproof.harness.model.verdict import Verdict, worst
 from poolproof.harness.run.store import RunFolder
 
 FACE_CHECKER = "face"
-"""The checker's name in findings of the face itself."""
+"""The checker's name in findings that the face itself reports."""
 
 
 def analyze(scenario: Scenario, folder: RunFolder) -> RunResult:

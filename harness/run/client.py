@@ -29,14 +29,14 @@ BLOW_SIGNAL = signal.SIGUSR2
 BLOW_WAIT_S = 2.0
 MOST_TOGETHER = 5
 LONG_TOGETHER = 200
-"""The length of a long batch: more requests than wait in a worker's stdin at the same time, and more than one read."""
+"""The length of a long batch: more requests than may wait in a worker's stdin, and more than one read returns."""
 
 
 class Client(threading.Thread):
     """Makes the calls of `steps` on `pool`. `stop` ends the client before its next call.
 
     The nonce of a step consists of seed, client and number, so two runs with one seed send the same nonces. With
-    `together` above 1, equal steps that follow each other and wait for nothing are sent together: at most so many of
+    `together` above 1, equal steps that follow each other and wait for nothing are sent together: at most `together` of
     them by every other client, and at most `MOST_TOGETHER` by the rest.
     """
 

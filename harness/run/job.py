@@ -38,7 +38,7 @@ MEASURED_END_WAIT_S = 60.0
 
 
 class JobOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run. `scenario` is a name of the catalogue, or of a scenario that `file` defines."""
+    """The run to make. `scenario` is a name of the catalogue, or of a scenario that `file` defines."""
 
     scenario: str
     file: str = ""
@@ -152,7 +152,7 @@ class Job:
 
 
 class Forked:
-    """A process that `fork` has made, with the methods of subprocess.Popen that a job needs.
+    """A process that a fork server has made, with the methods of subprocess.Popen that a job needs.
 
     `fork` takes the process's stdin, stdout and stderr, and returns a pidfd. The process is not a child of this
     process, so its exit status is unknown.

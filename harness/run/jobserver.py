@@ -33,7 +33,7 @@ END_WAIT_S = 5.0
 class JobServer:
     """The job server, as its parent sees it. A context manager; `start_job` may be called from any thread.
 
-    `prefix` are words in front of the server's command, of a program that runs it; `variables` are added to its
+    `prefix` is the beginning of a command line that runs the server's command; `variables` are added to its
     environment. So the server and all of its jobs may run in another namespace, or with another copy of the package.
     """
 

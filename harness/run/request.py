@@ -111,7 +111,7 @@ def why_skipped(scenario: Scenario, subject: Subject, request: Request, baseline
 
 
 def plan_of(scenario: Scenario, request: Request) -> Plan:
-    """Return the calls of the clients of such a run; empty if the workload raises, which the run reports."""
+    """Return the plan of each client for this run; empty if the workload raises (the run then reports the error)."""
     try:
         return scenario.workload(choices(scenario.name, request.seed), size_of(scenario, request))
     except Exception:
@@ -124,12 +124,12 @@ def choices(scenario: str, seed: int) -> random.Random:
 
 
 def size_of(scenario: Scenario, request: Request) -> Size:
-    """Return the size of such a run: the scenario's own size takes precedence; the scale comes from the request."""
+    """Return the size of this run: the scenario's own size takes precedence; the scale comes from the request."""
     return msgspec.structs.replace(scenario.fixed_size or request.size, scale=request.size.scale)
 
 
 def hidden_evidence(subject: Subject, request: Request) -> frozenset[Evidence]:
-    """Return the kinds of evidence that cannot be had of this pool, by its declaration or by its foreign worker."""
+    """Return the kinds of evidence that this pool cannot show, by its declaration or because of a foreign worker."""
     hidden = set(subject.cannot_show)
     if Capability.EVENTS not in subject.capabilities:
         hidden.add(Evidence.EVENTS)
@@ -139,7 +139,7 @@ def hidden_evidence(subject: Subject, request: Request) -> frozenset[Evidence]:
 
 
 def why_blind(scenario: Scenario, subject: Subject, request: Request) -> str:
-    """Return why this scenario cannot be asked of this pool, whatever the pool does; empty if it can.
+    """Return why this pool cannot be judged by this scenario, whatever it does; empty if it can.
 
     The reason is always a declaration: evidence that the pool cannot show, or workers that only the pool can start.
     """

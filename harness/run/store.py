@@ -31,9 +31,9 @@ Record = TypeVar("Record")
 
 PIECE_BYTES = 2**20
 PACKING = 6
-"""How hard gzip tries: a fifth smaller than level 1, for 0.1 s more of a processor per megabyte that results."""
+"""The level of gzip: results are a fifth smaller than at level 1, for 0.1 s more processor time per megabyte."""
 SMALL_BYTES = 4096
-"""A journal, or what a worker has printed, is packed too if it is more than a block of the disk."""
+"""A journal, or the output of a worker, is packed too if it is larger than this (a block of the disk)."""
 COMPARISON_FILE = "comparison.json"
 MOST_OF_NAME = 60
 """How many characters of a pool's name are part of a folder's name."""

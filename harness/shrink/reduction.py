@@ -18,9 +18,10 @@ class Spent(Exception):
 
 
 def ddmin(items: Sequence[Item], holds: Callable[[Sequence[Item]], bool]) -> list[Item]:
-    """A smallest part of the items for which `holds` is true; it is assumed to be true of all items.
+    """Return a smallest part of the items for which `holds` is true. `holds` must be true for all items together.
 
-    No single item of the result can be left out as well, if `holds` is deterministic. An exception Spent is passed on.
+    If `holds` is deterministic, it is false for the result without any one of its items. An exception Spent is passed
+    on.
     """
     left = list(items)
     if left and holds([]):

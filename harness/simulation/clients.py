@@ -1,4 +1,4 @@
-"""The simulated clients: each makes its operations one after another, by the production code of the call path.
+"""The simulated clients: each makes its operations one after another, by the production code.
 
 An operation is a generator of waits, as in production. The client may be interrupted in any wait, before it takes an
 offer, or at any lock on its way.
@@ -24,7 +24,7 @@ from poolproof.pool_v2.core.worker_table import NEVER_NS
 
 Steps = Generator[Any, Any, Any]
 LARGEST_PIPE_BYTES = 4000
-"""Requests are larger than a pipe only if the pipe is no larger than this."""
+"""Only if the simulated pipe is at most this large are some requests larger than the pipe."""
 
 
 class SimClient(SimIo):
@@ -44,7 +44,7 @@ class SimClient(SimIo):
         self._kept: list[Lease] = []
 
     def begin(self) -> None:
-        """Make the first operation possible."""
+        """Schedule the first operation."""
         self._next()
 
     def _next(self) -> None:
@@ -60,7 +60,7 @@ class SimClient(SimIo):
     # The driver.
 
     def go_on(self, moment: int) -> None:
-        """See SimIo."""
+        """Continue after a wait."""
         if moment != self._moment or self._running:
             if self._running:  # this step came between two steps of the client itself
                 self.world.scheduler.at(self.world.now_ns(), self.go_on, moment)
@@ -128,7 +128,7 @@ class SimClient(SimIo):
     _interrupt_on_offer = False
 
     def wake_up(self) -> None:
-        """See SimIo."""
+        """End the wait."""
         if self.asleep and self._interrupt_on_offer:
             self._interrupt_on_offer = False
             self._interrupt = KeyboardInterrupt
@@ -147,14 +147,14 @@ class SimClient(SimIo):
         raise KeyboardInterrupt
 
     def forget(self) -> None:
-        """Drop what the client has begun; only after the end of the simulation."""
+        """Drop the operation that the client has begun. Call this only after the end of the simulation."""
         self._steps = None
         self._kept.clear()
 
     # What is told.
 
     def on_ticket(self, call: int, session: Session | None) -> None:
-        """See SimIo."""
+        """Record that the pool has made this ticket for the client's call."""
         assert self._op is not None
         self.world.note("number", self._op.index, call)
 
@@ -167,7 +167,7 @@ class SimClient(SimIo):
     # The operations.
 
     def call(self, op: Op, deadline: int, until: int) -> Steps:
-        """One call."""
+        """Make one call."""
         command, args = self._request(op, 0)
         if op.at == 3 and not op.interrupt:
             yield from self.pause("late", self.world.now_ns() + op.index % 4 * MS)  # a thread that is slow to begin
@@ -194,7 +194,7 @@ class SimClient(SimIo):
         return command, args
 
     def batch(self, op: Op, deadline: int, until: int) -> Steps:
-        """One batch."""
+        """Make one batch of calls."""
         requests = [self._request(op, item) for item in range(op.count)]
         items = [args for _, args in requests]
         found = yield from self.world.engine.batch.run(self.io, requests[0][0], items, op.session, deadline, until)
@@ -205,7 +205,7 @@ class SimClient(SimIo):
                 self._outcome(op, "result", item, value=value)
 
     def lease(self, op: Op, deadline: int, until: int) -> Steps:
-        """A lease with some calls, and a pause between them; some end otherwise than by their end."""
+        """Lease a worker and make some calls, with pauses. Some leases are ended by an exception in their block."""
         engine = self.world.engine
         limit = deadline if op.index % 3 else NEVER_NS
         try:
@@ -253,7 +253,7 @@ class SimClient(SimIo):
             raise
 
     def stream(self, op: Op, deadline: int, until: int) -> Steps:
-        """A stream; every fifth is left early."""
+        """Read a stream; every fifth stream is left early."""
         call = StreamCall(
             self.world.engine.streaming,
             self.io,
@@ -295,12 +295,12 @@ class SimClient(SimIo):
             raise
 
     def end_session(self, op: Op, deadline: int, until: int) -> Steps:
-        """The end of a session."""
+        """End a session."""
         found = yield from self.world.engine.calls.end_session(self.io, op.session or "")
         self.world.note("ended", op.index, op.session, int(found))
 
     def status(self, op: Op, deadline: int, until: int) -> Steps:
-        """A look at the pool."""
+        """Ask the pool for its status."""
         status = self.world.engine.status()
         numbers = status.statistics
         workers = [(worker.worker_id, worker.state, worker.served) for worker in status.workers]

@@ -1,4 +1,4 @@
-"""Simulates plans from fresh or given seeds, and tells what it found: the seed, the smallest plan, how to replay it.
+"""Simulates plans from fresh or given seeds. For a broken guarantee, prints seed, smallest plan and replay command.
 
 Entry point.
 """
@@ -31,7 +31,7 @@ def simulate(
     shrinking: bool = True,
     say: Say,
 ) -> int:
-    """Simulate plan after plan, from `seed` on, for so long or so many calls. Returns 1 if something is impossible.
+    """Simulate plan after plan from `seed` on, for `seconds` or `calls`. Returns 1 if a guarantee was broken, else 0.
 
     With a `cut`, or with a seed and no limit, only the plan of `seed` is simulated.
     """
@@ -98,7 +98,7 @@ def numbers(text: str) -> Collection[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate without the command line's extras; only for `power`."""
+    """Simulate without the packages that the command line needs; used only by `power`."""
     parser = argparse.ArgumentParser(prog="simulate")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--for", dest="seconds", type=float)

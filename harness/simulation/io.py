@@ -1,4 +1,4 @@
-"""How simulated clients wait: as threads or as tasks do, each wait a step of the scheduler."""
+"""How simulated clients wait: like threads or like tasks; each wait ends by a step of the scheduler."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from poolproof.pool_v2.core.ticket import Ticket
 
 
 class SimTicket(Ticket, kw_only=True):
-    """A ticket whose client is simulated."""
+    """A ticket (a place in the pool's queue) of a simulated client."""
 
     client: Any
     woken: bool = False
 
     def arm(self) -> None:
-        """See Ticket."""
+        """Prepare the ticket: the client's next wait lasts until `wake`. Called before the ticket enters the queue."""
         self.client.world.note("queue", self.call)
         if self.request is not None:
             self.written = []
             self.claim = [self.request]
 
     def wake(self) -> None:
-        """See Ticket."""
+        """Let the waiting client continue. May be called from any thread. A second call has no effect."""
         if self.reply_pipe is not None:
             self.reply_pipe.poke()
         else:
@@ -38,13 +38,13 @@ class SimTicket(Ticket, kw_only=True):
 
 
 PAUSE = (None,)
-"""What a wait yields: the driver of the steps goes on with something else."""
+"""The value that a wait yields, so that the scheduler continues with another step."""
 
 
 class SimIo:
     """How one simulated client waits: as a thread does, or as a task. Each wait yields once; `wake_up` ends it.
 
-    `stage` tells what the client waits for.
+    `stage` says what the client is waiting for.
     """
 
     def __init__(self, world: State, *, task: bool = False) -> None:
@@ -90,7 +90,7 @@ class SimIo:
         request: bytearray | None,
         reply_pipe: ReplyEnd | None = None,
     ) -> Ticket:
-        """See ClientIo."""
+        """Create a ticket of the current client, whose wait ends at `until_ns`."""
         self.on_ticket(call, session)
         ahead = request if self.may_sleep else None
         ticket = SimTicket(call, session, deadline_ns, until_ns, 0, ahead, reply_pipe, client=self)
@@ -102,10 +102,10 @@ class SimIo:
         return ticket
 
     def on_ticket(self, call: int, session: Session | None) -> None:
-        """A ticket of this call is made."""
+        """Record that the pool has made this ticket for the client's call."""
 
     def wait(self, ticket: Ticket, until_ns: int) -> Iterable[Any]:
-        """See ClientIo."""
+        """Wait until the ticket is woken, at most until `until_ns`. May return early."""
         assert isinstance(ticket, SimTicket)
         watched = self.may_sleep and until_ns - ticket.queued_ns > WATCHED_NS  # the supervisor ends this wait
         pipe = ticket.reply_pipe
@@ -126,15 +126,15 @@ class SimIo:
         ticket.reply = pipe.read()
 
     def own(self, record: Open) -> None:
-        """See ClientIo."""
+        """Make the current client the owner of this lease record."""
         record.thread = self
 
     def is_alive(self) -> bool:
-        """Whether the client can still give back what it holds."""
+        """Whether the client can still return the worker that it holds."""
         return self.alive
 
     def read(self, transport: Transport, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait until the worker has sent bytes, and receive them. Raises CallTimeout or WorkerCrashed."""
         assert isinstance(transport, SimTransport)
         if transport.receiver.torn and self.world.now_ns() > deadline_ns:
             raise transport.unanswered(Sent.YES)
@@ -153,7 +153,7 @@ class SimIo:
             raise transport.crashed(gap)
 
     def write(self, transport: Transport, left: memoryview, sent: Sent, deadline_ns: int) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Write all bytes of `left`; `sent` says what was sent before. Raises CallTimeout or WorkerCrashed."""
         assert isinstance(transport, SimTransport)
         transport.dirty = True
         while left:
@@ -174,11 +174,11 @@ class SimIo:
             left = left[written:]
 
     def await_end(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait briefly until a worker that seems to be gone has ended and is reaped."""
         return ()
 
     def await_last_words(self, transport: Transport) -> Iterable[Any]:
-        """See poolproof.bridge.wire.exchange.Io."""
+        """Wait briefly until the stderr of a killed worker has ended."""
         return ()
 
 
@@ -199,16 +199,16 @@ class BlockingIo(SimIo):
     """How the pool's own jobs wait: each wait makes other steps until it is over."""
 
     def pause(self, stage: str, until_ns: int | None = None) -> Iterable[Any]:
-        """See SimIo."""
+        """Wait for `wake_up`, at most until this time."""
         self.asleep = True
         self.world.block(lambda: not self.asleep, 2**62 if until_ns is None else until_ns)
         self.asleep = False
         return ()
 
     def wake_up(self) -> None:
-        """See SimIo."""
+        """End the wait."""
         self.asleep = False
 
     def on_ticket(self, call: int, session: Session | None) -> None:
-        """See SimIo."""
+        """Record that the pool has made this ticket for the client's call."""
         self.world.note("own", call, "" if session is None else session.session_id)

@@ -1,9 +1,9 @@
 """From a seed to a plan: the pool's options, the clients' operations and the faults of one simulation.
 
-Pure. Swarm testing (Groce and others 2012): each plan draws which features it has at all, so that some plans have much
-of a few and none of the others. All durations are whole milliseconds, so that many things happen at the same time.
+Pure. Swarm testing (Groce and others 2012): each plan draws which features it has at all, so that some plans use a few
+features often and the others never. All durations are whole milliseconds, so that many things happen at the same time.
 
-A plan can be reduced: `keep` makes the plan of some of the operations, starts and deaths of another.
+A plan can be reduced: `keep` makes a plan with only some of the operations, starts and deaths.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ INTERRUPTS = ("waiting", "offered", "reading", "writing", "point", "twice", "can
 class Op(msgspec.Struct, frozen=True, gc=False):
     """One operation of a client: `kind` is a command, batch, lease, stream, end or status.
 
-    `fault` is what the worker does on the first request; `interrupt` when the client is interrupted, and `at` where.
+    `fault` is what the worker does on the first request; `interrupt` is when the client is interrupted, `at` where.
     """
 
     index: int
@@ -107,7 +107,7 @@ def must_fail(op: Op, item: int) -> bool:
 
 
 def make_plan(seed: int, calls: int = 250) -> Plan:
-    """Draw the plan of this seed, with about so many calls."""
+    """Draw the plan of this seed, with about this many calls."""
     rng = Random(f"plan {seed}")
     random = rng.random
 

@@ -27,7 +27,7 @@ MOST_PIPES = 4
 
 
 class SimLock:
-    """A lock of the pool: where another step may come between, and where an interrupt may come."""
+    """A lock of the pool. At a lock the scheduler may let another step come first, or interrupt the client."""
 
     def __init__(self, world: State) -> None:
         self._world = world
@@ -54,12 +54,12 @@ class SimLock:
     acquire = __enter__
 
     def release(self) -> None:
-        """As `threading.Lock`."""
+        """Release the lock, as `threading.Lock.release`."""
         self._held = False
 
 
 class SimCondition:
-    """A condition of the pool; a wait makes other steps."""
+    """A condition variable of the pool; a wait carries out other steps meanwhile."""
 
     def __init__(self, world: State, lock: SimLock) -> None:
         self._world = world
@@ -67,11 +67,11 @@ class SimCondition:
         self._news = 0
 
     def notify_all(self) -> None:
-        """As `threading.Condition`."""
+        """Wake all waiters, as `threading.Condition.notify_all`."""
         self._news += 1
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As `threading.Condition`."""
+        """Carry out other steps until `notify_all` or the timeout, as `threading.Condition.wait`."""
         world, seen = self._world, self._news
         self._lock.release()
         until_ns = world.now_ns() + int((timeout if timeout is not None else 1e6) * 1e9)
@@ -84,19 +84,19 @@ class SimThread(threading.Thread):
     """A thread of the pool that the scheduler does not run: its target runs at the latest when it is joined."""
 
     def start(self) -> None:
-        """As `threading.Thread`."""
+        """Do nothing: the target runs when the thread is joined."""
 
     def join(self, timeout: float | None = None) -> None:
-        """As `threading.Thread`."""
+        """Run the target now."""
         self.run()
 
     def is_alive(self) -> bool:
-        """As `threading.Thread`."""
+        """Return True: the scheduler keeps every thread of the pool alive."""
         return True
 
 
 class SimWatch:
-    """What wakes the supervisor, whose turns are steps."""
+    """Wakes the supervisor: each of its turns is a step of the scheduler."""
 
     def __init__(self, world: State) -> None:
         self._world = world
@@ -106,23 +106,23 @@ class SimWatch:
         self._asked = False
 
     def add(self, fd: int, react: Callable[[], object]) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """Call `react` in `wait` whenever `fd` is readable."""
         self._reactions[fd] = react
         if self._world.is_readable(fd):
             self.ready(fd)
 
     def remove(self, fd: int) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """Stop watching `fd`, if it is watched."""
         self._reactions.pop(fd, None)
 
     def ready(self, fd: int) -> None:
-        """The descriptor has become readable."""
+        """Report to the supervisor that a descriptor has become readable."""
         if fd in self._reactions:
             self._ready[fd] = None
             self.wake()
 
     def wake(self) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """End the current or the next wait. May be called from any thread, also after `close`."""
         if not self._asked:
             self._asked = True
             world = self._world
@@ -134,14 +134,14 @@ class SimWatch:
                 world.scheduler.soon(self._turn, None)
 
     def wait(self, timeout_s: float) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """Wait at most `timeout_s` seconds, and call what reacts to the readable descriptors."""
 
     def close(self) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """Close the descriptors. Idempotent."""
         self._reactions.clear()
 
     def close_in_child(self) -> None:
-        """See poolproof.pool_v2.running.platform.Watch."""
+        """Close this copy's descriptors in a forked child."""
 
     def _turn_at(self, due_ns: int) -> None:
         if due_ns == self._due_ns and not self._asked:
@@ -175,7 +175,7 @@ class SimWatch:
 
 
 class SimJobs:
-    """The housekeeper's jobs, each a step."""
+    """The housekeeper's jobs; each job is a step of the scheduler."""
 
     def __init__(self, world: State, run: Callable[[Callable[[], object]], None]) -> None:
         self._world = world
@@ -184,12 +184,12 @@ class SimJobs:
         self._busy = False
 
     def post(self, job: Callable[[], object]) -> None:
-        """See poolproof.pool_v2.running.platform.Jobs."""
+        """Queue a job. May be called from any thread. After `stop` only a further `stop` runs it."""
         self._jobs.append(job)
         self._world.scheduler.soon(self._step, None)
 
     def stop(self, timeout_s: float) -> None:
-        """See poolproof.pool_v2.running.platform.Jobs."""
+        """Run the remaining jobs, and end the thread. Waits at most `timeout_s` seconds for a job. May be repeated."""
         while self._jobs:
             self._run(self._jobs.popleft())
 
@@ -212,21 +212,21 @@ class SimReplies:
         self.free: deque[SimPipe] = deque()
 
     def take(self) -> SimPipe | None:
-        """See poolproof.pool_v2.calls.replies.Replies."""
+        """Return an unused pipe, or None if there is none."""
         return self.free.pop() if self.free else None
 
     def lacking(self) -> None:
-        """See poolproof.pool_v2.calls.replies.Replies."""
+        """Make a pipe after a client has waited without one, unless there are enough."""
         pipes = self._world.pipes
         if self._world.reply_pipes and len(pipes) < MOST_PIPES:
             pipe = pipes[len(pipes) + 1] = SimPipe(self._world, len(pipes) + 1)
             self.free.append(pipe)
 
     def lost(self) -> None:
-        """See poolproof.pool_v2.calls.replies.Replies."""
+        """Record that a worker could not open a pipe."""
 
     def close(self) -> None:
-        """See poolproof.pool_v2.calls.replies.Replies."""
+        """Close the free pipes; each other pipe is closed when its client drops it. Idempotent."""
         self.free = deque(maxlen=0)
 
 
@@ -246,12 +246,12 @@ class SimProcesses:
         """See poolproof.bridge.wire.transport.Processes."""
 
     def next_id(self) -> int:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Return an unused worker id."""
         self._count += 1
         return self._count
 
     def spawn(self, worker_id: int) -> Transport:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Start one worker process; its init ping is still to be done. Raises StartFailed."""
         world = self._world
         fault = world.plan.starts.get(worker_id, "")
         world.note("spawn", worker_id)
@@ -264,23 +264,23 @@ class SimProcesses:
         return SimTransport(world, worker, self._config.max_frame_bytes)
 
     def release(self, transport: Transport) -> None:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Forget a reaped worker. No thread may be using it."""
         assert isinstance(transport, SimTransport)
         self._world.note("release", transport.worker.worker_id)
         transport.close()
 
     def tidy(self) -> None:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Reap what this program has adopted from workers that have ended. Never waits."""
 
     def shut_down(self) -> None:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Release the pool's name, after all workers are reaped. Idempotent."""
 
     def require_owner(self) -> None:
-        """See poolproof.bridge.wire.transport.Processes."""
+        """Raise PoolClosed in a forked child."""
 
 
 class HeldTable(dict[int, Ticket]):
-    """The coordinator's table of held workers, with a note of each change: who owns which worker when."""
+    """The coordinator's table of held workers, with a note of each change: which call owns which worker."""
 
     def __init__(self, world: State) -> None:
         super().__init__()
@@ -299,7 +299,7 @@ class HeldTable(dict[int, Ticket]):
 
 
 def plan_is_whole(plan: Plan) -> bool:
-    """Whether no other step and no interrupt comes at a lock in this plan."""
+    """Whether this plan never lets another step or an interrupt come at a lock."""
     return not plan.traits["preempt_every"] and not any(op.interrupt in ("point", "twice") for op in plan.ops)
 
 
@@ -320,9 +320,9 @@ class SimPlatform(Platform):
         self.replies = lambda directory: cast(Replies, SimReplies(world))
 
     def processes(self, config: PoolConfig) -> Processes:
-        """See Platform."""
+        """Return the pool's worker processes."""
         return SimProcesses(self._world, config)
 
     def thread(self, target: Callable[[], object], name: str) -> threading.Thread:
-        """See Platform."""
+        """Return a new thread of the pool, not started yet."""
         return SimThread(target=target, name=name, daemon=True)

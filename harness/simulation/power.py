@@ -1,9 +1,9 @@
-"""Measures what the simulator finds: plants small bugs, one after another, in a copy of the sources, and simulates.
+"""Measures how many bugs the simulator finds: plants small bugs, one after another, in a copy of the sources.
 
     python -m poolproof.harness.simulation.power --seconds 20 [NAME ...]
 
 The bugs are in `tests/harness/simulation/mutants.diff` of a checkout: a name and a file, the lines that are replaced,
-and the lines that stand there instead. A condition is negated or shifted, a statement dropped, a limit off by one.
+and the lines that replace them. A condition is negated or shifted, a statement dropped, a limit off by one.
 Entry point.
 """
 
@@ -28,7 +28,7 @@ MUTANTS = SOURCES / "tests" / "harness" / "simulation" / "mutants.diff"
 
 
 class Mutation(msgspec.Struct, frozen=True):
-    """A place in a file, which must be unique there, and what stands there instead."""
+    """A text that occurs once in a file, and the text that replaces it."""
 
     name: str
     file: str

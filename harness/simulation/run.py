@@ -1,4 +1,4 @@
-"""Runs one plan: the simulation from the pool's start to its close, its history and what is wrong in it."""
+"""Runs one plan: simulates from the pool's start to its close, and checks the history."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Errors(logging.Handler):
-    """Notes what the pool logs as an error: a fault of its own, which it survives."""
+    """Notes the errors that the pool logs: internal errors that the pool has survived."""
 
     def __init__(self, world: World) -> None:
         super().__init__(logging.ERROR)
         self._world = world
 
     def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler."""
+        """Note one record of the log."""
         error = record.exc_info[1] if record.exc_info else None
         self._world.note("error", record.msg, repr(error))
 

@@ -1,7 +1,7 @@
 """A virtual clock and a seeded scheduler: which of the possible steps comes next is drawn from the seed.
 
-One thread runs everything. A step is a function that returns soon; whoever must wait registers a step for later. Steps
-that may happen at the same virtual time are in `_ready` and happen in a random order; if there is none, the clock
+One thread runs everything. A step is a function that returns soon; code that must wait registers a step for later.
+Steps that may happen at the same virtual time are in `_ready` and happen in a random order; if there is none, the clock
 jumps to the next timer. The same seed draws the same order.
 
 Preemption: another step may be made in the middle of a step, at a lock (`preempt`), as if the operating system had
@@ -18,7 +18,7 @@ from typing import Any
 from poolproof.bridge.clock import Clock
 
 BEGIN_NS = 10**12
-"""When a simulation begins: not at 0, which the pool uses for "never"."""
+"""The virtual time at which a simulation begins. It is not 0, because the pool uses 0 for "never"."""
 MOST_NESTED = 3
 """How many steps may be in progress at the same time, each in the middle of the other."""
 Step = Callable[..., Any]
@@ -39,7 +39,7 @@ class VirtualClock(Clock):
 
 
 class Scheduler:
-    """The steps of one simulation. At one of `preempt_every` locks another step comes between (0: never)."""
+    """The steps of one simulation. At one of every `preempt_every` locks another step comes first (0: never)."""
 
     def __init__(self, seed: int, *, preempt_every: int = 0) -> None:
         self.random = Random(seed).random
@@ -55,20 +55,20 @@ class Scheduler:
         self.on_quiet: Callable[[], None] = lambda: None
 
     def soon(self, step: Step, argument: object) -> None:
-        """Make this step possible now."""
+        """Allow this step to happen from now on."""
         self._ready.append((step, argument))
 
     def last(self, step: Step, argument: object) -> None:
-        """Make this step when nothing else can happen at the moment."""
+        """Let this step happen as soon as no other step can happen."""
         self._last.append((step, argument))
 
     def at(self, at_ns: int, step: Step, argument: object) -> None:
-        """Make this step possible at this time."""
+        """Allow this step to happen from this virtual time on."""
         self._count += 1
         heappush(self._timers, (at_ns, self._count, step, argument))
 
     def run(self, done: Callable[[], bool], until_ns: int = 2**62) -> bool:
-        """Make steps until `done` holds. Returns False at `until_ns`. Raises Stuck if nothing can happen any more."""
+        """Carry out steps until `done` holds. Returns False at `until_ns`. Raises Stuck if no step is possible."""
         clock, ready, random = self.clock, self._ready, self.random
         while not done():
             if ready:
@@ -107,7 +107,7 @@ class Scheduler:
         return True
 
     def preempt(self) -> None:
-        """Perhaps let another step come between. Called where a thread could lose the processor."""
+        """Perhaps carry out another step first, drawn from the seed. Called where a thread could lose the processor."""
         self._until_next -= 1
         if self._until_next:
             return

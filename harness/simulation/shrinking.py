@@ -16,7 +16,7 @@ LONGEST_S = 30.0
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """What is left of a plan: operations, starts and deaths by their numbers; `plain` are the options left out."""
+    """A part of a plan: operations, starts and deaths by their numbers. The options in `plain` have their defaults."""
 
     ops: tuple[int, ...]
     starts: tuple[int, ...]
@@ -24,7 +24,7 @@ class Cut(msgspec.Struct, frozen=True):
     plain: tuple[str, ...] = ()
 
     def of(self, plan: Plan) -> Plan:
-        """Return what is left of this plan."""
+        """Return this part of the plan."""
         return plan.keep(ops=self.ops, starts=self.starts, deaths=self.deaths, plain=self.plain)
 
     def as_options(self) -> str:

@@ -1,4 +1,4 @@
-"""What the parts of one simulation share: the plan, the scheduler, the history, and what lives at the moment."""
+"""The state that the parts of one simulation share: plan, scheduler, history, and the objects that live now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ History = list[tuple[Any, ...]]
 
 
 class State:
-    """The shared state. `note` appends to the history: a kind, the time, and what the kind tells."""
+    """The shared state. `note` appends to the history: a kind, the time, and values that depend on the kind."""
 
     engine: Any
     watch: Any
@@ -38,18 +38,18 @@ class State:
         self.supervising = False
         self.ended = False
         self.points = 0
-        """How many more locks the current client passes before it is interrupted; 0: it is not."""
+        """How many more locks the current client passes before it is interrupted; 0: it is not interrupted."""
         self.on_point: Callable[[], None] = lambda: None
         self.scheduler = Scheduler(plan.seed, preempt_every=traits["preempt_every"])
         self.clock = self.scheduler.clock
         self.now_ns = self.clock.now_ns
 
     def note(self, kind: str, *what: Any) -> None:  # noqa: ANN401 - any JSON value
-        """Add to the history."""
+        """Append a note to the history."""
         self.history.append((kind, self.clock.at_ns, *what))
 
     def on_write(self, worker_id: int, torn: bool) -> None:
-        """Somebody writes to a worker: note who, if a part of the request is left or nobody holds the worker."""
+        """A client writes to a worker. Note it if a part of the request is left or no client holds the worker."""
         holder = self.engine.coordinator.held.get(worker_id)
         if torn or holder is None:
             self.note("write", worker_id, -1 if holder is None else holder.call)
@@ -60,7 +60,7 @@ class State:
         return not worker.alive if fd % 4 == 1 else worker.transport.readable()
 
     def block(self, done: Callable[[], bool], until_ns: int) -> bool:
-        """Make other steps until `done` holds or the time has come. Returns whether it holds."""
+        """Carry out other steps until `done` holds or the time has passed. Returns whether `done` holds."""
         if self.supervising:
             self.note("supervisor waits")
             return done()
@@ -73,7 +73,7 @@ class State:
             self.points = points
 
     def point(self) -> None:
-        """The current client passes a lock, at which an interrupt may come."""
+        """Let the current client pass a lock; this raises if the plan interrupts the client there."""
         self.points -= 1
         if not self.points:
             self.on_point()

@@ -1,6 +1,6 @@
 """The simulated transport to one worker: `poolproof.bridge.wire.transport` without a kernel.
 
-It does to the production receiver what `poolproof.bridge.processes.channel` does, from buffers instead of pipes.
+It feeds the production receiver as `poolproof.bridge.processes.channel` does, but from buffers instead of pipes.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class SimPipe:
             self.client.wake_up()
 
     def poke(self) -> None:
-        """See poolproof.bridge.wire.transport.ReplyEnd."""
+        """Wake the client that waits at this pipe. May be called from any thread."""
         self.write(POKE)
 
     def ready(self, timeout_s: float) -> bool:
-        """See poolproof.bridge.wire.transport.ReplyEnd."""
+        """Wait at most `timeout_s` seconds for bytes. Returns whether there are any."""
         return bool(self.data)
 
     def read(self) -> bytes:
@@ -86,19 +86,19 @@ class SimTransport:
         return None
 
     def keep_memory(self, *, shared: bool) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Use the new memory from now on if the worker has opened it (`shared`); else the pool shares none again."""
         raise AssertionError("there is no memory to keep")
 
     # What the worker does.
 
     def deliver(self, data: bytes) -> None:
-        """The worker writes to its stdout."""
+        """Take bytes that the worker writes to its stdout."""
         if self.worker.alive:
             self.stdout += data
             self._wake()
 
     def on_exit(self) -> None:
-        """The worker has ended; its stdout ends too, unless a stranger holds it."""
+        """The worker has ended; its stdout ends too, unless another process holds it open."""
         self.exited_ns = self.world.now_ns()
         if not self.worker.stranger:
             self.eof = True
@@ -125,7 +125,7 @@ class SimTransport:
     # What the pool does.
 
     def put(self, data: bytearray) -> int:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Writes a request as far as there is room, in one step of the interpreter. Returns the number of bytes."""
         return self._write(data)
 
     def _write(self, data: bytearray | memoryview) -> int:
@@ -144,7 +144,7 @@ class SimTransport:
         return room
 
     def write_some(self, data: memoryview | bytearray) -> int:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Write as many of these bytes as the worker accepts at once. Returns their number."""
         self.dirty = True
         try:
             return self._write(data)
@@ -152,12 +152,12 @@ class SimTransport:
             return 0
 
     def can_write(self) -> bool:
-        """Whether a write would do something at once."""
+        """Whether a write would accept a byte or fail at once."""
         worker = self.worker
         return not worker.alive or worker.stdin_closed or worker.room() > 0
 
     def take_in(self) -> str:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Read once and feed the receiver. Returns an empty string, or a phrase for what the worker did instead."""
         receiver, pipe = self.receiver, self.reply_pipe
         if pipe is not None:
             if not self.abandoned or pipe.ready(0.0):
@@ -190,7 +190,7 @@ class SimTransport:
         return ""
 
     def take_reply(self, data: bytes) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Take bytes from the reply pipe: the response, a note that it comes through stdout, or nothing."""
         data = data.strip(POKE)
         if data == ELSEWHERE:
             self.reply_pipe = None
@@ -207,7 +207,7 @@ class SimTransport:
         raise AssertionError("a simulated client waits by itself")
 
     def crashed(self, what: str, *, sent: Sent = Sent.YES, wait_s: float = 0.0, gone: bool = False) -> PoolError:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Kill the worker and return the error that says what it did; CallTimeout if it was cut off."""
         if self.overdue:
             return self._late(sent)
         self.kill()
@@ -215,38 +215,38 @@ class SimTransport:
         return WorkerCrashed(f"worker {worker_id} {what}", sent=sent, worker_id=worker_id)
 
     def unanswered(self, sent: Sent) -> PoolError:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Return the error at the deadline: CallTimeout, or WorkerCrashed if the worker has ended."""
         return self._late(sent) if self.worker.alive else self.crashed("died before it answered", sent=sent)
 
     def _late(self, sent: Sent) -> CallTimeout:
         return CallTimeout("the deadline has passed", sent=sent, worker_id=self.worker.worker_id)
 
     def await_end(self, wait_s: float) -> bool:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Wait at most `wait_s` seconds until the worker has ended and is reaped. Returns whether it is reaped."""
         return True
 
     def end(self) -> End:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Return how the worker ended by itself, as far as that is known."""
         return UNKNOWN_END
 
     def await_last_words(self, wait_s: float) -> bool:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Wait at most `wait_s` seconds for the end of the worker's stderr. Returns whether it has ended."""
         return True
 
     def cut_off(self) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """End the worker at its call's deadline, and so every wait for it. May be called from any thread."""
         self.overdue = True
         self.kill()
 
     def wake_reader(self) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """End the wait of a client whose worker has ended unnoticed. May be called from any thread."""
         self.abandoned = True
         if self.reply_pipe is not None:
             self.reply_pipe.poke()
         self._wake()
 
     def kill(self) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Kill the worker now. May be called from any thread."""
         worker, world = self.worker, self.world
         if worker.alive:
             world.note("kill", worker.worker_id)
@@ -260,35 +260,35 @@ class SimTransport:
         self.kill()
 
     def retire(self) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Ask the worker to exit. Only while no client uses it."""
         self.world.note("retire", self.worker.worker_id)
         self.worker.close_input()
 
     def exited(self) -> bool:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Return whether the worker has ended."""
         return not self.worker.alive
 
     def reap(self) -> bool:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Reap a worker that has ended. Returns True once that is done; never waits."""
         if not self.reaped and self.world.now_ns() >= self.exited_ns + self.world.reap_ns:
             self.reaped = True
             self.world.note("reap", self.worker.worker_id)
         return self.reaped
 
     def close(self) -> None:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Close this process's descriptors of a reaped worker."""
         self.closed = True
 
     def describe_exit(self) -> str:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Describe how the worker ended."""
         return "ended"
 
     def last_words(self) -> str:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Return the last lines of the worker's stderr."""
         return ""
 
     def new_start(self) -> SimStart:
-        """See poolproof.bridge.wire.transport.Transport."""
+        """Return the worker's init ping, in steps."""
         return SimStart(self)
 
 
@@ -303,7 +303,7 @@ class SimStart:
         self.exit_grace_s = 0.1
 
     def begin(self) -> None:
-        """See poolproof.bridge.wire.transport.Start."""
+        """Send the init ping. If the worker is gone, `cut` becomes true, or StartFailed is raised."""
         frame = encode_request(INIT_ID, "ping", {}, limit_bytes=self._transport.limit_bytes)
         try:
             self._transport.put(frame)
@@ -311,7 +311,7 @@ class SimStart:
             raise self.failed("died before it answered its init ping") from error
 
     def advance(self) -> bool:
-        """See poolproof.bridge.wire.transport.Start."""
+        """Read what has arrived. Returns True once the worker has responded. Raises StartFailed."""
         transport, receiver = self._transport, self._receiver
         data, transport.stdout = transport.stdout, b""
         if not data:
@@ -333,7 +333,7 @@ class SimStart:
         return self.done
 
     def failed(self, what: str) -> StartFailed:
-        """See poolproof.bridge.wire.transport.Start."""
+        """End the worker and return the error that says why it did not start. Never waits."""
         worker_id = self._transport.worker.worker_id
         self._transport.world.note("startfail", worker_id)
         self._transport.kill()

@@ -24,7 +24,7 @@ BAD_KEY = "bad"
 
 
 class FarEnd(Protocol):
-    """What a worker needs of the transport to it."""
+    """The part of its transport that a worker uses."""
 
     def deliver(self, data: bytes) -> None:
         """Write to the worker's stdout."""
@@ -73,7 +73,7 @@ class SimWorker:
             self._read_next()
 
     def close_input(self) -> None:
-        """The pool has closed the worker's stdin: the worker leaves, unless it does not care."""
+        """The pool has closed the worker's stdin: the worker exits, unless its fault is to ignore that."""
         self.stdin_closed = True
         if self.alive and not self.stubborn and not self.hung:
             self.world.scheduler.at(self.world.now_ns() + self.world.leave_ns, self.exit, None)

@@ -1,4 +1,4 @@
-"""One simulation: a pool of V2 on the simulated platform, with the workers' deaths that its plan wants."""
+"""One simulation: a pool of V2 on the simulated platform, with the deaths of workers that its plan has."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The function that the executor face runs in a worker: it runs a command of the shipped worker, and can be pickled.
 
-The function keeps a journal of the command, since the worker's own journal would show pickles. This file imports
-nothing of the harness, because every worker imports it.
+The function writes a journal of the command, since the worker's own journal would only show pickled calls. This file
+imports nothing of the harness, because every worker imports it.
 """
 
 from __future__ import annotations

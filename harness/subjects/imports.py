@@ -16,7 +16,7 @@ from poolproof.bridge.processes.interpreter import first_of_library
 
 @contextmanager
 def importing_from(*folders: str | os.PathLike[str]) -> Iterator[None]:
-    """Have these folders first in `sys.path`, and last afterwards; those that were before the library stay there."""
+    """Put these folders first in `sys.path`, and last after the block, unless they came before the library already."""
     early = sys.path[: first_of_library(sys.path)]
     moved = [folder for folder in map(os.path.abspath, dict.fromkeys(folders)) if folder not in early]
     sys.path[:] = moved + [entry for entry in sys.path if entry not in moved]

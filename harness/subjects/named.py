@@ -1,6 +1,6 @@
 """Lets stored results and plans name code, but only what the user names on the command line is imported or executed.
 
-Results are sent around: whoever reads them again must not run what their author chose.
+Results are sent to other people. Reading a result must not run code that its author has chosen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from poolproof.harness.model.errors import UsageError
 
 
 class Named:
-    """The files, pools and commands that the user has named, as the command line has them."""
+    """The files, pools and commands that the user has named on the command line."""
 
     def __init__(self, words: Collection[str]) -> None:
         self._words = frozenset(words)
@@ -41,7 +41,7 @@ class Named:
             )
 
     def require_command(self, command: str) -> None:
-        """Raise UsageError for a worker command that the user has not named; stored ones lack their credentials."""
+        """Raise UsageError for a worker command that the user has not named. Stored commands have no credentials."""
         if command and command not in {redact_command(word) for word in self._words}:
             raise UsageError(
                 f"the stored results name the worker command {command!r}, which would be executed; if you trust it, "

@@ -109,7 +109,7 @@ def as_subject(made_by: object, name: str) -> Subject:
 
 
 def evidence_named(words: object, name: str) -> frozenset[Evidence]:
-    """Return the kinds of evidence that these words name. Raises UsageError for another word."""
+    """Return the kinds of evidence that these words name. Raises UsageError for a word that names none."""
     known = [kind.value for kind in Evidence]
     if isinstance(words, str) or not isinstance(words, Iterable) or set(words) - set(known):
         raise UsageError(f"the pool {name!r}: cannot_show is {words!r:.80}; it may hold {', '.join(known)}")

@@ -14,10 +14,10 @@ from poolproof.pool_v2.pool import CALL_TIMEOUT_S as V2_CALL_TIMEOUT_S
 from poolproof.pool_v2.pool import CHECKOUT_TIMEOUT_S as V2_CHECKOUT_TIMEOUT_S
 
 NODE_FACES = tuple(face for face in ALL_FACES if face.name != "zygote")
-"""The faces of a pool whose workers run on nodes: none has a zygote."""
+"""The faces of a pool whose workers run on other nodes: all faces that need no zygote."""
 
 NODE_OPTIONS = frozenset(PoolConfig.__struct_fields__) - frozenset(LOCAL_OPTIONS)
-"""The options that need no worker on this machine."""
+"""The options that a pool with workers on other nodes takes."""
 
 
 def _on_nodes(name: str, summary: str, make: PoolFactory) -> Subject:

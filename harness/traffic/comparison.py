@@ -23,9 +23,9 @@ MOST_TOLD = 10
 
 
 class TrafficComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The result: how many calls were alike, what differed, what is noise, and how late the replays were, in seconds.
+    """The result: the number of equal calls, the differences, the noise, and how late the replays were, in seconds.
 
-    `changed` counts the calls that both pools answer alike, but otherwise than recorded.
+    `changed` counts the calls whose answers are equal on both pools but differ from the recorded answer.
     """
 
     calls: int

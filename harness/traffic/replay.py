@@ -16,13 +16,15 @@ from poolproof.bridge.recording import Call
 from poolproof.harness.traffic.outcome import Answer
 
 THREADS = 256
-"""The calls that may run at the same time. More of them wait, and are late."""
+"""How many calls may run at the same time. Any further calls wait, and so are late."""
 SPIN_S = 0.0005
 """The last part of the wait for a call's time, in which the thread does not sleep."""
 
 
 def replay(pool: Pool, calls: Sequence[Call], *, speed: float = 1.0) -> list[Answer]:
-    """Replay the calls, which are in the order of their begin. `speed` above 1 is faster. Returns one for each call."""
+    """Replay the calls, which are in the order of their begin. `speed` above 1 is faster. Returns one answer for each
+    call.
+    """
     found: list[Answer | None] = [None] * len(calls)
     waiting: dict[str, deque[int]] = {}
     lock = threading.Lock()

@@ -19,10 +19,11 @@ T = TypeVar("T")
 
 
 class Migrating(Generic[P, T]):
-    """Calls `v1` or `v2`, as the migration stands; made by `migrating`. Use it as a function and as a `with` block.
+    """Calls `v1` or `v2`, by the current position of the migration; made by `migrating`. Use it as a function and as a
+    `with` block.
 
-    An exception of the callable passes through and counts as a failure of its side. Neither is ever called twice for
-    one call. Shadow mode copies no calls here, because only the application knows what may run twice.
+    An exception of the callable passes through and counts as a failure of its side. No call is ever passed to both
+    callables. Shadow mode copies no calls here, because only the application knows what may run twice.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Migrating(Generic[P, T]):
 
 
 def migrating(v1: Callable[P, T], v2: Callable[P, T], plan: Plan | None = None, **options: Any) -> Migrating[P, T]:  # noqa: ANN401
-    """Return a callable that calls `v1` or `v2`, as the migration of `plan` stands; coroutine functions too.
+    """Return a callable (or coroutine function) that calls `v1` or `v2`, by the current position of the migration.
 
     `name` is what the register calls it (default: the name of v1), `on_change` is called for each change of position.
     """

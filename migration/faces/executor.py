@@ -20,8 +20,8 @@ T = TypeVar("T")
 class MigratingExecutor(Executor):
     """v1 and v2 as one executor. Takes ownership of both: `shutdown` shuts both down.
 
-    An exception of the function counts as a failure of its side; only the excess of v2 over v1 breaches a limit. If v2
-    refuses a call in `submit`, v1 gets it. Shadow mode copies no calls here. Raises ConfigError, StateError.
+    An exception of the function counts as a failure of its side; a limit is breached only if v2 fails more than v1. If
+    v2 refuses a call in `submit`, v1 gets it. Shadow mode copies no calls here. Raises ConfigError, StateError.
     """
 
     def __init__(

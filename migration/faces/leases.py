@@ -58,7 +58,7 @@ class MigratingLease(_Held):
 
 
 class AsyncMigratingLease:
-    """The same for tasks. The pool is chosen, and the worker leased, when the block is entered."""
+    """A MigratingLease for asyncio tasks. The pool is chosen, and the worker leased, when the block is entered."""
 
     def __init__(self, take: Callable[[], tuple[AbstractAsyncContextManager[Any], Callable[[], Turn]]]) -> None:
         self._take = take
@@ -137,7 +137,7 @@ class MigratingStream:
 
 
 class AsyncMigratingStream:
-    """The same for tasks: `async with pool.execute_stream(...) as parts: async for part in parts`."""
+    """A MigratingStream for asyncio: `async with pool.execute_stream(...) as parts: async for part in parts`."""
 
     def __init__(self, take: Callable[[], tuple[Any, Turn]]) -> None:
         self._take = take
@@ -185,7 +185,7 @@ class AsyncMigratingStream:
 def open_lease(
     pools: dict[Side, Any], turns: Turns, refusals: tuple[type[Exception], ...], command: object, limits: dict[str, Any]
 ) -> MigratingLease:
-    """Lease a worker of the pool whose turn it is. If v2 refuses with one of `refusals`, v1 is asked."""
+    """Lease a worker of the pool that serves the next call. If v2 refuses with one of `refusals`, lease one of v1."""
     turn = turns.take("checkout")
     try:
         lease: AbstractContextManager[Any] = require(pools[turn.side], turn.side, "checkout")(command, **limits)

@@ -11,7 +11,7 @@ from typing import Any
 from poolproof.bridge import PoolError, PoolStatus
 
 THREADS = 64
-"""The calls that a blocking pool gets at the same time."""
+"""The most calls that a blocking pool gets at the same time."""
 
 
 class Threaded:

@@ -1,4 +1,4 @@
-"""Follows the state of a migration for one pool, and says in the register what this process serves.
+"""Follows the state of a migration for one pool, and publishes in the register which position this process applies.
 
 A process that cannot register goes on serving; it says so in the log and in `trouble`, and tries again.
 """
@@ -20,7 +20,7 @@ HEARTBEAT_S = 0.5
 
 
 class Membership:
-    """The membership of one pool in its migration. Publishes at once; then whoever watches calls `look`."""
+    """The membership of one pool in its migration. Publishes at once; then a watching thread calls `look`."""
 
     def __init__(self, name: str, control: Control, metrics: GuardrailMetrics, ledger: Ledger) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""Where the state of a migration is, by one rule for applications and for the command line.
+"""Finds the state file of a migration, by one rule for applications and for the command line.
 
 1. A state file that is named: by `--state` or in code, by POOLPROOF_MIGRATION_STATE, or by `state_file` in TOML.
 2. Otherwise the migration's name: by `--name` or in code, by POOLPROOF_MIGRATION_NAME, or by `name` in TOML; without

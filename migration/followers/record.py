@@ -1,4 +1,4 @@
-"""What a process that follows a migration says of itself, and how it is judged. Pure."""
+"""What each process that follows a migration reports about itself, and whether that process counts as alive. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 FORMAT = 1
 SILENT_S = 15.0
-"""A living follower that has said nothing for so many seconds is stale."""
+"""A living follower that has reported nothing for this many seconds is stale."""
 
 
 class Life(StrEnum):
@@ -22,7 +22,7 @@ class Life(StrEnum):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One follower: one migrating pool of one process, as it last described itself.
 
-    `sequence` and `position` are the entry that it follows and what it serves by; 0 means that it has no entry.
+    `sequence` is the number of the entry in the state file that it applies (0: none), `position` the position.
     `calls` and `failed` are the calls of its callers that ended on each pool since it took that position, and `copies`
     and `mismatches` those of shadow mode. `started` and `heard` are seconds since 1970. `load` is the machine's load
     for each processor; `ramp` and `idempotent` are those of the follower's own plan.
@@ -63,17 +63,17 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float
 
     def follows(self, sequence: int, position: str) -> bool:
-        """Whether it is known to serve by this entry now."""
+        """Whether the follower is known to apply this entry of the state file now."""
         record = self.record
         return self.life is Life.FOLLOWING and (record.sequence, record.position) == (sequence, position)
 
     def describe(self) -> str:
-        """Return one line: who it is, what it serves by, and what it has served."""
+        """Return one line: which process it is, the position that it applies, and the calls that it has served."""
         record = self.record
-        told = f"{record.who} serves by {record.position}, number {record.sequence}"
+        told = f"{record.who} applies {record.position}, number {record.sequence}"
         match self.life:
             case Life.DEAD:
-                return f"{record.who} ended without leaving; it last served by {record.position}"
+                return f"{record.who} ended without leaving; its last position was {record.position}"
             case Life.STALE:
                 return f"{told}, but has said nothing for {self.silent_s:.0f} s"
             case Life.FOLLOWING:
@@ -87,7 +87,7 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(record: Record, *, held: bool, now_s: float) -> Follower:
-    """Return the follower. `held`: somebody holds the lock of its process."""
+    """Return the follower with the state of its process. `held` says whether the process still holds its lock."""
     silent_s = max(0.0, now_s - record.heard)
     life = Life.DEAD if not held else Life.STALE if silent_s > SILENT_S else Life.FOLLOWING
     return Follower(record=record, life=life, silent_s=silent_s)

@@ -1,7 +1,7 @@
 """The register of the followers of a state file: the folder FILE.followers, with two files for each follower.
 
 ID.lock is locked as long as the follower lives: the kernel releases it however the process ends, and no other process
-can be taken for it, as could happen with a process id. ID.json is what the follower says of itself; it is replaced
+can be taken for it, as could happen with a process id. ID.json has the follower's own report; it is replaced
 atomically. A follower whose files were removed from outside makes them again.
 """
 
@@ -27,7 +27,7 @@ from poolproof.migration.followers.record import FORMAT, Follower, Life, Record,
 LONGEST_BYTES = 64 * 1024
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 FORGET_S = 3600.0
-"""A follower that ended without leaving is listed for so long, in seconds."""
+"""How long a follower that ended without leaving is still listed, in seconds."""
 _numbers = itertools.count(1)
 _registrations: weakref.WeakSet[Registration] = weakref.WeakSet()
 
@@ -47,7 +47,7 @@ class Registration:
         _registrations.add(self)
 
     def publish(self, record: Record) -> None:
-        """Replace what the follower says of itself; register it first if needed. Raises OSError."""
+        """Replace the follower's report; register it first if needed. Raises OSError."""
         self._hold()
         fd, draft = tempfile.mkstemp(prefix=".", dir=self._folder)
         try:
@@ -76,7 +76,7 @@ class Registration:
         os.close(fd)
 
     def let_go(self) -> None:
-        """Close the lock in a forked child, which would hold it for the dead parent otherwise."""
+        """Close a forked child's copy of the lock; otherwise the child would hold the lock after its parent's death."""
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

@@ -1,8 +1,8 @@
-"""Changes the state of a migration from outside its processes: never blindly, and never without saying who followed.
+"""Changes the state of a migration from outside its processes, and reports which processes have followed.
 
 A change is refused, and nothing is written, where no living process follows the state, where no migration has begun
-(only `start` begins one), and where the change makes no sense at the present step. After a change it is waited until
-every living follower serves by it.
+(only `start` begins one), and where the change makes no sense at the present step. After a change, the command
+waits until every living follower applies it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def behind(self) -> tuple[Follower, ...]:
-        """The living followers that are not known to serve by the entry."""
+        """The living followers that are not known to apply the active entry of the state file."""
         entry = self.entry
         if entry is None or entry.trouble:
             return tuple(one for one in self.living if one.record.sequence or one.life is Life.STALE)
@@ -47,7 +47,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def followed(self) -> bool:
-        """Whether somebody follows, and everybody who does serves by the entry."""
+        """Whether at least one process follows the state, and every process that does applies the active entry."""
         return bool(self.living) and not self.behind
 
     @property
@@ -64,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replaced(self) -> bool:
-        """Whether somebody else has changed the state since."""
+        """Whether another user or process has changed the state since this change."""
         entry = self.survey.entry
         return entry is None or entry.sequence != self.written.sequence
 
@@ -156,7 +156,7 @@ class Steering:
         return self._write(found, entry.position, why, who)
 
     def finish(self, why: str, who: str = "") -> Entry:
-        """Declare that v2 serves for good. Raises Refused unless every follower serves by v2 and v1 has no session."""
+        """Declare that v2 serves for good. Raises Refused unless every follower applies v2 and v1 has no session."""
         found = self.survey()
         entry = self._require_begun(found)
         if entry.trouble or entry.mode is not Mode.V2:
@@ -170,7 +170,7 @@ class Steering:
         return self._write(found, entry.position, why, who, finished=True)
 
     def wait(self, written: Entry, wait_s: float, *, now: Callable[[], float] = time.monotonic) -> Outcome:
-        """Wait until everybody follows or somebody else changes the state, for at most `wait_s` seconds."""
+        """Wait until every follower applies the entry or the state is changed again, for at most `wait_s` seconds."""
         until_s = now() + wait_s
         while True:
             outcome = Outcome(written=written, survey=self.survey())
@@ -195,7 +195,7 @@ class Steering:
         return f"{self.file.path} was removed, but is followed: {told}; `poolproof migrate rollback` writes it again"
 
     def not_begun(self, found: Survey) -> str:
-        """Say that no migration has begun; without followers also which others are followed."""
+        """Return the message that no migration has begun; without followers it also names migrations that have some."""
         told = f"there is no {self.file.path}: no migration has begun; `poolproof migrate start` begins one"
         return told if found.living else f"{told}; {self.nobody(found)}"
 
@@ -225,7 +225,7 @@ class Steering:
         )
 
     def nobody(self, found: Survey) -> str:
-        """Say that no living process follows, who did, and which other migrations of this user are followed."""
+        """Return the message that no living process follows, with earlier followers and other followed migrations."""
         told = f"no process follows {self.file.path}"
         if found.followers:
             told += f" ({'; '.join(one.describe() for one in found.followers[-3:])})"

@@ -2,8 +2,9 @@
 
 Pure; the caller takes a lock. Times are nanoseconds and are passed in, so that a test can move the window.
 
-A rate breaches its limit if it is beyond the limit *and* is no accident: if v2 were as good as v1 may be at worst, a
-window such as this one would have a probability of at most `significance` (docs/decisions/0023-guardrails.md).
+A rate breaches its limit if it is beyond the limit *and* is unlikely to be an accident: if v2 were only as good as v1
+at v1's upper confidence bound, such a window would still have a probability of at most `significance`
+(docs/decisions/0023-guardrails.md).
 Calls with an invalid request (InvalidRequest) and calls cancelled by the caller (Cancelled) are not counted. A
 command's own error counts as a failure on both sides, because only the excess of v2 over v1 can breach a limit.
 """
@@ -25,9 +26,9 @@ MOST_KEPT = 2000
 """The calls of v2 whose durations are kept, and the comparisons that a rate of mismatches counts."""
 NOT_COUNTED = frozenset({"InvalidRequest", "Cancelled"})
 DOUBT_NATS = 3.0
-"""v1 is taken to be as bad as it may be with a doubt of exp(-3), 5 %."""
+"""v1's rate is taken at its upper confidence bound; the true rate is higher with a probability of exp(-3), 5 %."""
 AT_ONCE = 1e-3
-"""If both pools fail alike at the same time, v2's share of the failures is so large with this probability."""
+"""If both pools fail alike at the same time, how probable it is that v2's share of the failures is as large as seen."""
 ENOUGH = 0.1
 """Failures at the same time are compared if v1 had at least this share of v2's calls."""
 

@@ -1,4 +1,4 @@
-"""What v1 does: its rate of failures, its usual latency, and both for the time of a window of v2. Pure."""
+"""The calls of v1: its rate of failures and its usual latency, overall and during a window of v2's calls. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from poolproof.migration.plan import Guardrails
 MOST_KEPT = 2000
 """The durations that are kept, and the calls that are counted whatever their age."""
 MOST_NS = 600_000_000_000
-"""How long calls count that are not among the last MOST_KEPT. If v1 has served no call for so long, it is unknown."""
+"""Older calls count only if they are among the last MOST_KEPT. If v1 has served no call for this time, nothing is known
+of it."""
 BUCKET_NS = 1_000_000_000
 RENEWAL = 20
-"""The usual latency is determined anew after a twentieth of the calls that it stands on, once a second at most."""
+"""The usual latency is computed again after a twentieth of the calls it was computed from, at most once a second."""
 FEW = 400
-"""With fewer calls it may be determined more often."""
+"""With fewer calls than this, the usual latency may be computed more often than once a second."""
 
 
 class Reference:
@@ -92,7 +93,7 @@ class Reference:
             self.failed -= failed
 
     def since(self, from_ns: int) -> tuple[int, int, int, int]:
-        """Return its calls since then: all, failed, those judged by the usual latency of their time, late ones."""
+        """Return four counts of v1's calls since then: all, failed, compared with the usual latency, later than it."""
         begin = from_ns - from_ns % BUCKET_NS
         total = [0, 0, 0, 0]
         for bucket in reversed(self._buckets):

@@ -60,7 +60,9 @@ def _entropy(q: float, p: float) -> float:
 
 
 class Trials:
-    """The latest trials of one kind, each with two marks; counts of any number of the last ones cost the same."""
+    """The latest trials of one kind, each with two marks. Counting over the last n trials takes the same time for any
+    n.
+    """
 
     def __init__(self) -> None:
         self.total = 0

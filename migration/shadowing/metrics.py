@@ -1,4 +1,4 @@
-"""The guardrail metrics: a thread-safe front of one Guard, used by all threads of a migration.
+"""The guardrail metrics: makes one Guard thread-safe, for all threads of a migration.
 
 Independent of pools. A call belongs to the step in which it began: calls of an earlier step do not count in the next.
 """
@@ -29,8 +29,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 class GuardrailMetrics:
     """Collects the metrics. Every method may be called from any thread. `urgent` is set when a check is due at once.
 
-    `ends` has the callers' calls that ended and are not summed up: step, side and outcome;
-    `good` is the one for v1 and a result in this step.
+    `ends` has an entry (step, side, outcome) for each call of a caller that ended and is not summed up yet; `good` is
+    the entry of a call of v1 that has a result in this step.
     """
 
     def __init__(self, limits: Guardrails) -> None:

@@ -1,4 +1,4 @@
-"""What the supervisor of a pool leaves to others."""
+"""The work of a pool that its supervisor delegates."""
 
 from __future__ import annotations
 

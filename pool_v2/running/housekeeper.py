@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class Housekeeper(Duties):
-    """Runs jobs one after another in the order of arrival, and so the terminate hooks, in a second thread.
+    """Runs jobs one after another in the order of arrival; a second thread does the same with the terminate hooks.
 
     Each init hook runs in its own thread.
     """
@@ -52,7 +52,7 @@ class Housekeeper(Duties):
         # A slow terminate hook must not delay the pings and messages of other workers.
         self._farewells = runtime.platform.jobs(f"{runtime.process_manager.name}-farewells", self._run)
         self._visited: Worker | None = None
-        """The worker whose `message` or `ping` hook ran last, and perhaps runs."""
+        """The worker whose `message` or `ping` hook was called last, and may still be running."""
         self.post = self._jobs.post
         """Queue a job for the housekeeper's thread. May be called from any thread."""
         self._lock = threading.Lock()  # guards `_initialising` and `_initialised`

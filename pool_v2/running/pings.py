@@ -11,8 +11,8 @@ from poolproof.pool_v2.running.runtime import Runtime
 class Pings:
     """The workers to ping. `begin(worker, after_ns)` begins a ping of a worker that was idle for `after_ns`.
 
-    `begun` has the ids of the workers whose ping was begun; who ends the ping removes the id. The methods are called in
-    the supervisor's thread.
+    `begun` has the ids of the workers whose ping was begun; the code that ends the ping removes the id. The methods are
+    called in the supervisor's thread.
     """
 
     def __init__(self, runtime: Runtime, begin: Callable[[Worker, int], None]) -> None:

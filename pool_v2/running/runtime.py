@@ -152,7 +152,7 @@ class Runtime:
             self.supervisor.look()
 
     def give_up(self, ticket: Ticket, error: BaseException | None, *, reason: str = "") -> None:
-        """Give back what the ticket holds, in whatever state, because of `error`. Afterwards the ticket owns nothing.
+        """Return the worker or the place in the queue that the ticket holds, because of `error`. It then holds nothing.
 
         GeneratorExit may come in the garbage collector, under any lock; then the supervisor does the work a little
         later.

@@ -103,7 +103,7 @@ class Supervisor:
         self.watch.close()
 
     def abandon(self, ticket: Ticket) -> None:
-        """Take back what this ticket holds, because its client was interrupted or is gone. Never waits for the lock."""
+        """Take back the worker that this ticket holds, because its client was interrupted or is gone. Never waits."""
         self._abandoned.append(ticket)
         self.look()
 

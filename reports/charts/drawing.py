@@ -13,7 +13,7 @@ from poolproof.harness.compare.comparison import RunResult, ScenarioComparison
 from poolproof.reports.charts.units import Unit
 
 LEAST_MS = 0.001
-"""A shorter time is drawn as this: a logarithmic axis has no place for zero."""
+"""A shorter time is drawn as this one, because a logarithmic axis cannot show zero."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -23,7 +23,9 @@ class Table(msgspec.Struct, frozen=True):
     rows: tuple[tuple[Any, ...], ...]
 
     def columns(self) -> dict[str, list[Any] | dict[str, list[Any]]]:
-        """The values by column, without empty columns. A text column has distinct texts in `of`, indices in `at`."""
+        """The values by column, without empty columns. A text column is the distinct texts (`of`) and indices into them
+        (`at`).
+        """
         found: dict[str, list[Any] | dict[str, list[Any]]] = {}
         for place, field in enumerate(self.fields):
             values = [row[place] for row in self.rows]
@@ -40,7 +42,7 @@ class Table(msgspec.Struct, frozen=True):
 class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     """One chart: its kind, its tables by name, its caption, and its text alternative in `words`.
 
-    `settings` fill what the specification of the kind leaves open: `unit`, `scale` and `log`; see `units.settings`.
+    `settings` are the values that depend on the data: `unit`, `scale` and `log`; see `units.settings`.
     """
 
     kind: str

@@ -14,7 +14,7 @@ from poolproof.reports.charts.drawing import Drawing, Table, pairs, time_in
 from poolproof.reports.charts.units import Unit, settings, unit_of, unit_of_span
 
 MOST_BARS = 400
-"""A bar is at least this part of the axis long."""
+"""A bar's minimum length is the axis divided by this number; with more bars, shares of time are drawn instead."""
 BYTES_A_MB = 1e6
 ENDS: dict[bool | None, str] = {True: "answered", False: "with an error", None: "cut off"}
 

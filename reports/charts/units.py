@@ -15,7 +15,7 @@ LOG_FROM = 20.0
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """A unit of time: its name, and how many of it are a second."""
+    """A unit of time: its name, and how many units make a second."""
 
     name: str
     a_second: float
@@ -41,7 +41,7 @@ def unit_of(seconds: Iterable[float]) -> Unit:
 
 
 def settings(unit: Unit, values: Sequence[float] = ()) -> dict[str, str]:
-    """What a specification leaves open: the name of the unit, and whether the scale of `values` is logarithmic."""
+    """The settings that depend on the data: the name of the unit, and whether the scale of `values` is logarithmic."""
     known = [value for value in values if value > 0]
     log = bool(known) and max(known) >= LOG_FROM * min(known)
     return {"unit": unit.name, "scale": "log" if log else "linear", "log": ", log scale" if log else ""}

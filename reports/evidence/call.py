@@ -52,7 +52,7 @@ class CallView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """What the records of one run have about one call."""
+    """The records of one run about one call."""
 
     made_in: str
     op: Op
@@ -93,7 +93,7 @@ def _side(one: Recorded, answer: Marked) -> CallSide:
         times=_times(op),
         worker="–" if op.worker is None else f"worker {op.worker}" + (f", pid {op.pid}" if op.pid else ""),
         events=events[:MOST_EVENTS] + ((("…", f"{more} more events"),) if more > 0 else ()),
-        unseen="" if events else "the pool told of no event of this call" if one.observed else "not observed",
+        unseen="" if events else "the pool reported no event of this call" if one.observed else "not observed",
         stderr=one.stderr,
         replay=one.replay,
         folder=one.folder,

@@ -22,7 +22,7 @@ from poolproof.harness.run.store import RunFolder
 from poolproof.reports.evidence.call import CallView, Recorded, build_call
 
 MOST_RUNS = 4
-"""Of how many runs of a scenario single calls are shown."""
+"""Single calls are shown of at most this many runs of a scenario."""
 MOST_CALLS = 3
 MOST_STDERR_LINES = 5
 MOST_STDERR_BYTES = 1_000_000

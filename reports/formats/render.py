@@ -25,7 +25,7 @@ from poolproof.reports.site import Index
 from poolproof.reports.view import View
 
 MOST_ON_PAPER = 6
-"""Of how many failed scenarios the printed report has the evidence."""
+"""The printed report has the evidence of at most this many failed scenarios."""
 MOST_MARKDOWN = 60_000
 """The comment limit of a pull request is 65,536 characters; a job's summary may be longer."""
 
@@ -138,7 +138,9 @@ def _script() -> str:
 
 @cache
 def vega_bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; vl-convert has it, without a network."""
+    """Vega, Vega-Lite and Vega-Embed as one script that defines `vegaEmbed`; vl-convert contains it, so no network is
+    needed.
+    """
     import vl_convert
     from altair import SCHEMA_VERSION
 

@@ -14,7 +14,7 @@ from poolproof.bridge.safe_text import printable
 from poolproof.reports.view.model import View
 
 COMMON = frozenset({"block", "round", "run", "worker"})
-"""Terms that texts use too often to link each of them; the glossary has them all the same."""
+"""Terms that texts use too often to link each use; they are in the glossary nevertheless."""
 
 
 class Linker:

@@ -1,4 +1,5 @@
-"""Coverage as evidence: the candidate's code that scenarios executed, the code that none did, and the tried cells.
+"""Coverage as evidence: the candidate's code that scenarios executed, the code that no scenario executed, and the tried
+cells.
 
 Pure. The sections show figures and judge nothing; the comparison decides whether the declared minimum was reached.
 """
@@ -71,7 +72,7 @@ def faces_section(comparison: Comparison) -> Section | None:
 
 
 def explored_section(comparison: Comparison) -> Section | None:
-    """The generated runs: what each had, through which face, and what the reference model found; None without any."""
+    """The generated runs: the features and the face of each, and what the reference model found; None without runs."""
     if not comparison.explored:
         return None
     calls = sum(result.metrics.ops for result in comparison.explored)
@@ -82,7 +83,7 @@ def explored_section(comparison: Comparison) -> Section | None:
         sentences=(
             f"{len(comparison.explored)} runs with {calls} calls were generated from the seed {comparison.seed}: each "
             "draws the options of the pool, the face, the calls, their values, limits and faults; the reference model "
-            "says what cannot be",
+            "says which results are impossible",
             f"{failed} of them found something" if failed else "none of them found anything",
         ),
         grids=(

@@ -257,7 +257,7 @@ def matrix_section(data: bytes) -> Section:
         grids=(
             Grid(
                 caption="Bugs planted on purpose to test the harness, and the checker that found each bug",
-                columns=("mutant", "about", "breaks", "found with so many seeds", "by"),
+                columns=("mutant", "about", "breaks", "seeds that found it", "by"),
                 rows=tuple(rows),
             ),
         ),

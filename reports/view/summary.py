@@ -26,7 +26,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def lead(comparison: Comparison) -> str:
-    """What decided, in one sentence; for UNSAFE and INCONCLUSIVE the most important reason comes first."""
+    """The reason for the decision in one sentence; for UNSAFE and INCONCLUSIVE the most important one."""
     one, other = comparison.baseline, comparison.candidate
     verdicts = [verdict for _, verdict in _verdicts(comparison, other)]
     parts = [f"{other} passes {verdicts.count(Verdict.PASS)} of {len(verdicts)} scenarios"]

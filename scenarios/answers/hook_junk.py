@@ -1,4 +1,4 @@
-"""F11: a hook that returns junk is a typed error for its caller, and has no effect on other pools."""
+"""F11: if a hook returns an invalid value, its caller gets a typed error, and other pools are not affected."""
 
 from __future__ import annotations
 

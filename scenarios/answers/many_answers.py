@@ -1,4 +1,4 @@
-"""F20: what goes wrong once in hundreds of calls: 600 quick calls of each client, each with an answer of its own."""
+"""F20: faults that show once in hundreds of calls: each client makes 600 quick calls, each with its own answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 600
-"""Of each client, so that each of half as many workers serves more than a thousand."""
+"""The number of calls of each client: with half as many workers as clients, each worker serves more than a thousand."""
 
 
 def workload(choice: random.Random, size: Size) -> Plan:

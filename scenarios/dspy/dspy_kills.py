@@ -52,7 +52,7 @@ def workload(_: random.Random, __: Size) -> Plan:
 
 
 def of_victim(one: Op, _: Op) -> bool:
-    """On v1 sessions share a worker, so a session may be lost before its own turn: the calls of victims may differ."""
+    """Whether the call's session lost its worker. On v1 sessions share workers, so the answers may differ."""
     return one.label.startswith("victim-")
 
 

@@ -1,4 +1,4 @@
-"""The same programs with litellm, which most providers need, in place of DSPy's own client."""
+"""DSPy programs that call their model through litellm, which most providers need, not through DSPy's own client."""
 
 from __future__ import annotations
 

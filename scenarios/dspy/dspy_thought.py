@@ -1,4 +1,4 @@
-"""Chains of thought and agents in sessions with different models: each session's own model answers it."""
+"""Chains of thought and agents in sessions with different models: each session is answered by its own model."""
 
 from __future__ import annotations
 

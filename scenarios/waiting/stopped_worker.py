@@ -23,7 +23,7 @@ from poolproof.harness.model.workload import Plan, Size, Step
 LIMIT_S = 0.6
 LATE_S = 1.0
 STOPPED_S = LIMIT_S + 1.6 * LATE_S
-"""Longer than any call may take, so that a call that waits for the worker is late."""
+"""How long the worker is stopped, in seconds: longer than any call may take, so a call that waits for it is late."""
 OTHERS_WITHIN_S = HELD_UP_S = 1.0
 V1_WAITS = "a serial pool's manager waits for the stopped worker, and everybody waits for the manager"
 

@@ -1,4 +1,4 @@
-"""F4: a worker that sends frames but never answers its init ping is given up at the start timeout."""
+"""F4: a worker that sends frames but never answers its init ping is ended at the start timeout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
 START_TIMEOUT_S = 6.0
-"""Far more than a good start takes, even on a busy machine, so that no good worker is given up."""
+"""Far more than a normal start takes, even on a busy machine, so that no good worker is ended."""
 
 SCENARIO = Scenario(
     name="mute_start",

@@ -76,7 +76,7 @@ def test_a_migration_from_its_begin_to_its_end_and_back(migrate: Migrate, follow
     assert f"process {os.getpid()} on" in out
     code, out, _ = migrate("start", "--why", "a quiet day", "--who", "anna")
     assert (code, out.splitlines()[0]) == (0, f"shadow, number 1, in {file.path}")
-    assert "(pool 'web') serves by shadow, number 1" in out
+    assert "(pool 'web') applies shadow, number 1" in out
     assert out.endswith("1 of 1 processes follow\n")
     assert pool.position == Position.parse("shadow")
     assert migrate("promote")[1].startswith("canary:1, number 2, ")

@@ -122,7 +122,7 @@ def test_a_killed_process_is_dead_though_its_pid_lives_and_a_stopped_one_is_stal
     until(lambda: sorted(_lives(state)) == ["dead", "following"], "the kernel has released the lock")
     found = Steering(state, Plan()).survey()
     assert found.followed
-    assert "ended without leaving; it last served by shadow" in " ".join(f.describe() for f in found.followers)
+    assert "ended without leaving; its last position was shadow" in " ".join(f.describe() for f in found.followers)
     stop(other.pid)
     monkeypatch.setattr("poolproof.migration.followers.record.SILENT_S", 0.7)
     until(lambda: sorted(_lives(state)) == ["dead", "stale"], "it says nothing")

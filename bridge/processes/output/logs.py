@@ -22,7 +22,7 @@ KEPT_IN_FOLDER = 256
 MOST_LOG_BYTES = 64 * 1024 * 1024
 """The maximum size of all logs of a pool together."""
 MOST_LINE_BYTES = 64 * 1024
-"""A longer line is written in parts, each up to a blank if it has one."""
+"""A longer line is written in parts, which end at a blank if possible."""
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -74,7 +74,7 @@ class Logs:
             os.close(fd)
 
     def end(self, name: str, size_bytes: int) -> None:
-        """Record that this log is complete, with so many of the granted bytes."""
+        """Record that this log is complete, and how many of the bytes granted by `take` it has used."""
         self._ended.append((name, size_bytes))
         while len(self._ended) > self._kept:
             self._remove_oldest()
@@ -110,7 +110,7 @@ class Log:
         self._put(data[:whole])
 
     def end(self) -> None:
-        """Append what is left. Nothing is written afterwards."""
+        """Append the remaining output. Nothing is written afterwards."""
         self._put(self._line)
         self._line = b""
         self._room_bytes = 0

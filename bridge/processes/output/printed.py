@@ -60,7 +60,7 @@ class Printed:
         return tail
 
     def close(self) -> None:
-        """Read and show what is left, and stop. Idempotent."""
+        """Read and show the remaining output, and stop. Idempotent."""
         self._drain.close()
         if self._output is not None:
             self._output.close()

@@ -17,7 +17,7 @@ from poolproof.bridge.processes.output.logs import Log
 
 READ_BYTES = 64 * 1024
 MOST_READS = 16
-"""How often a thread that wants the last lines reads a pipe that another process still floods."""
+"""How many times a thread that wants the last lines reads a pipe that another process keeps filling, at most."""
 
 
 def _nothing() -> None:
@@ -77,7 +77,7 @@ class StderrTail:
         return self._ended.is_set()
 
     def await_end(self, wait_s: float) -> bool:
-        """Wait at most `wait_s` seconds until no more output can come. Returns whether that is so."""
+        """Wait at most `wait_s` seconds until no more output can come. Returns False if more can come."""
         self.pull()
         return self._ended.is_set() if wait_s <= 0 else self._ended.wait(wait_s)
 

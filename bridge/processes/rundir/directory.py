@@ -1,4 +1,4 @@
-"""One run directory as a file: taken by its lock, examined, set aside, and removed with what its pool left behind.
+"""Operations on one run directory: lock it, examine it, rename it, and remove it with what its pool left behind.
 
 A directory is used by its open descriptor; its path is used only while the lock is held (the rules are in
 `poolproof.bridge.processes.rundir.rundir`).
@@ -31,9 +31,9 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def examined(path: Path) -> Iterator[tuple[int, bool]]:
-    """Yield the directory's descriptor, and whether it belongs to a dead pool, which nobody can claim meanwhile.
+    """Yield the directory's descriptor, and whether it belongs to a dead pool; no pool can claim it meanwhile.
 
-    The descriptor is -1 if there is no directory, or one that its owner is only creating.
+    The descriptor is -1 if there is no directory, or one that its owner is still creating.
     """
     try:
         fd = os.open(path, DIRECTORY)

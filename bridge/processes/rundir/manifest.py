@@ -1,4 +1,4 @@
-"""The manifest of a run directory: who owns the pool's name. `read_manifest` survives any content.
+"""The manifest of a run directory: who owns the pool's name. `read_manifest` accepts any content.
 
 A directory is given by its open descriptor, so a directory that replaced it is never read or written.
 """
@@ -46,7 +46,7 @@ def write_manifest(fd: int, name: str, version: str) -> None:
 
 
 def open_new(fd: int, name: str) -> int:
-    """Create the file `name`, or empty it, and return its descriptor, to append. Raises OSError."""
+    """Create the file `name`, or empty it, and return a descriptor that appends to it. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(name, flags, 0o600, dir_fd=fd)
 

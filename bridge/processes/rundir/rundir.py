@@ -12,8 +12,8 @@ Rules
 1. The process that holds the exclusive lock of the directory that is *now* under the name owns the name. Nothing else
    counts: a pid may belong to another PID namespace, and the manifest may be damaged.
 2. A directory without this lock belongs to a dead pool: its living workers may be ended. It never gets a new owner: the
-   holder of a lock first renames it, atomically, to a name with a dot that no pool can have. Who only examines a
-   directory takes a shared lock for that moment.
+   holder of a lock first renames it, atomically, to a name with a dot that no pool can have. A process that only
+   examines a directory takes a shared lock meanwhile.
 3. A process is identified by pid, start, boot and PID namespace, so a pid that now belongs to another process is never
    signalled.
 4. The owner uses its directory by descriptor, so an owner whose directory was removed or replaced from outside changes

@@ -16,7 +16,7 @@ from poolproof.bridge.regular_file import read_regular, write_all
 
 LARGEST_RECORD_BYTES = 1024 * 1024
 COMPACTED_LINES = 256
-"""The record is rewritten when it has so many lines, and twice as many as there are workers."""
+"""The record is rewritten when it has this many lines, and at least two lines for each worker."""
 STARTED = re.compile(rb"\+([1-9]\d{0,6}) (\d{1,19})")
 REAPED = re.compile(rb"-([1-9]\d{0,6})")
 
@@ -45,7 +45,7 @@ class WorkerRecord:
             self._append(f"-{pid}\n")
 
     def close(self) -> None:
-        """Close the file; what comes later is not recorded. Idempotent."""
+        """Close the file; later starts and ends of workers are not recorded. Idempotent."""
         with self._lock:
             self._close()
 

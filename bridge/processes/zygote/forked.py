@@ -33,7 +33,7 @@ PID_PATIENCE_S = 1.0
 """How long the pid of a worker that was requested from a warm zygote counts as about to be known, in seconds."""
 Answer = SimpleQueue[int | None]
 Collect = Callable[[int], tuple[Answer, float]]
-"""Asks for a worker's exit status. Returns where the answer comes, and how long it may take, in seconds."""
+"""Asks for a worker's exit status. Returns the queue that will get it, and how long that may take, in seconds."""
 
 
 class ForkedWorker(WorkerProcess):

@@ -103,7 +103,7 @@ class Zygote:
         return True
 
     def serve(self) -> Callable[[], int]:
-        """Serve requests. Returns what is left to do in this process, which after a fork is the worker."""
+        """Serve requests. Returns what this process must run next; after a fork that is the worker's program."""
         send(self._connection, encode("ready"))
         asked = select.poll()
         asked.register(self._connection, select.POLLIN)

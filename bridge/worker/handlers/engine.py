@@ -1,4 +1,4 @@
-"""The program engines of a worker: finds an engine by name; the stand-in needs no model.
+"""The program engines of a worker: finds an engine by name; the stand-in for DSPy needs no model.
 
 `POOLPROOF_PROGRAMS` in a worker's environment names the engine: `template` (the default) or `dspy`.
 """
@@ -16,7 +16,7 @@ NEEDED = "pip install 'poolproof[dspy]'"
 
 
 class Templates:
-    """The stand-in: the same program with the same inputs gives the same outputs, without a model."""
+    """The stand-in for DSPy: the same program with the same inputs gives the same outputs, without a model."""
 
     name = "template"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.report import assemble
 from poolproof.harness.bench.running import Progress, run_bench
 from poolproof.harness.bench.statistics.claims import Claim
@@ -28,7 +28,7 @@ ALARMS_FILE = "alarms.json"
 
 
 class Repetition(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one bench of a kind."""
+    """The result of one bench, whose pools are equal or have a planted difference (the bench's kind)."""
 
     seed: int
     claim: Claim
@@ -40,7 +40,7 @@ class Repetition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """All repetitions of a kind: `wrong` of them had a wrong result; at most `allowed` may."""
+    """All benches of one kind ("equal" or "planted"): `wrong` of them had a wrong result; at most `allowed` may."""
 
     kind: str
     profile: str
@@ -93,7 +93,7 @@ def check_yourself(
 
 
 def tell(check: Check) -> str:
-    """The result of one kind in a sentence."""
+    """Return a sentence about the benches of one kind."""
     counts = ", ".join(f"{count} {word}" for word, count in sorted(check.claims.items()))
     return (
         f"{counts} of {len(check.repetitions)} {check.profile} measurements; {check.wrong} verdicts were "

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 ALPHA = 0.025
-"""One-sided, so that a single test agrees with the two-sided 95 % interval."""
+"""The significance level of a one-sided test, chosen so that one test agrees with the two-sided 95 % interval."""
 
 
 class Claim(StrEnum):
@@ -36,7 +36,7 @@ _PACES = {
 
 
 def holm(p_values: Sequence[float], *, alpha: float = ALPHA) -> tuple[bool, ...]:
-    """Whether each hypothesis is rejected; the chance of any false rejection is at most `alpha`."""
+    """Return which hypotheses are rejected, by p-value; the chance of any false rejection is at most `alpha`."""
     rejected = [False] * len(p_values)
     for step, position in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         if p_values[position] > alpha / (len(p_values) - step):
@@ -55,7 +55,9 @@ def claim(*, worse: bool, no_worse: bool, better: bool) -> Claim:
 
 
 def overall(claims: Iterable[Claim]) -> Claim:
-    """Worse if any claim is; else inconclusive if any is or there is none; else better if any is; else no worse."""
+    """Return worse if any claim is worse; else inconclusive if any is (or there are none); else better if any is; else
+    no worse.
+    """
     found = set(claims)
     for word in (Claim.WORSE, Claim.INCONCLUSIVE, Claim.BETTER, Claim.NO_WORSE):
         if word in found:

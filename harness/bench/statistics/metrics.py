@@ -56,13 +56,13 @@ from the intended begin; resources without a prefix are those of the workers.
 
 HIGHER_IS_BETTER = frozenset({"throughput"})
 LEVELS = ("throughput", "p10", "p50")
-"""Taken in each block; the other quantiles over all blocks."""
+"""The metrics that are computed in each block; the other quantiles are computed over all blocks together."""
 PRIMARY = "p50"
 """The metric whose claim is the bench's, unless another metric is worse. It is declared, and not chosen by the results:
 if all metrics had to be decided, the tail alone would keep most benches of equal pools undecided.
 """
 MOST_NOISE = 2.0
-"""If the control's noise exceeds this many margins, no metric is claimed to be no worse."""
+"""If the control's noise is larger than this many margins, the bench never claims "no worse"."""
 TESTED_OPEN = ("p10", "p50", "p90", "p99")
 TESTED_CLOSED = ("throughput", *TESTED_OPEN)
 """The metrics that are tested. In an open loop the arrivals determine the throughput, so it is not tested.

@@ -1,8 +1,9 @@
 """Decides whether a bench is worse than a saved bench of the same work on the same machine, by more than the margin.
 
 Pure. Compares the candidate / baseline ratios of the two sessions: machine effects on both pools cancel out. What slows
-both pools alike cancels out too, so the candidate's own p10 is compared as well. It shows no regression beside another
-pool, since the machine may be the cause, but then nothing is decided. Worse is reported only if a repetition confirms.
+both pools alike cancels out too, so the candidate's own p10 is compared as well. A slower p10 beside an equally slowed
+baseline is no regression, since the machine may be the cause; the result is then undecided. Worse is reported only if a
+repetition confirms.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ DESCRIBED = {
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One metric compared with its saved value: `change` above 1 is worse. `saved` and `now` are the two ratios.
 
-    Those of the metric `OWN` are the candidate's own p10, in seconds.
+    For the metric `OWN` both are the candidate's own p10, in seconds, instead of ratios.
     """
 
     work: str
@@ -63,8 +64,8 @@ def work_changes(saved: Bench, now: Bench) -> tuple[str, ...]:
 def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
     """Compare each metric that has a ratio in both benches. Half intervals add up in quadrature, on the log scale.
 
-    The margin is the schedule's, or what two pools of the baseline certainly differ by. The control's whole noise would
-    count twice, since the intervals have it already.
+    The margin is the schedule's, or the difference that is certain between two pools of the baseline, if that is
+    larger. The control's whole noise is not added, since the intervals contain it already.
     """
     before = {test.metric: test for test in saved.tests}
     found = []
@@ -86,9 +87,9 @@ def compare_benches(saved: Bench, now: Bench) -> tuple[Change, ...]:
 
 
 def claim_of_changes(changes: Iterable[Change], works: Iterable[str]) -> Claim:
-    """Worse if any metric is; else what is said of the primary metric and of the candidate's own time in all works.
+    """Worse if any metric is; else the claim that holds for the primary metric and the candidate's own p10 everywhere.
 
-    A work whose primary metric was not measured is not decided.
+    The claim is inconclusive if the primary metric of a work was not measured.
     """
     changes = tuple(changes)
     if any(change.claim is Claim.WORSE for change in changes):
@@ -107,7 +108,7 @@ def changes_between(saved: BenchReport, now: BenchReport) -> tuple[Change, ...]:
 
 
 def confirm(first: tuple[Change, ...], second: tuple[Change, ...]) -> tuple[Change, ...]:
-    """The first changes; a worse one becomes inconclusive unless the repetition is worse too."""
+    """Return the first changes, in which a worse one becomes inconclusive unless it is worse in the repetition too."""
     again = {(change.work, change.metric): change.claim for change in second}
     return tuple(
         msgspec.structs.replace(change, claim=Claim.INCONCLUSIVE)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 LEAST_POINTS = 4
 STEPS = 20
 PEAK_COST = 4.0
-"""A peak must be e² times as likely: a serial share and a cost of agreement look alike where growth has just begun to
-fall behind.
+"""How much a law with a peak must fit better (in Akaike's criterion: e² times as likely) to be chosen. Where growth has
+only begun to fall behind, a serial share and a cost of agreement look alike.
 """
 NEAR = 0.95
 """The measured knee is the first point with this share of the highest throughput."""

@@ -31,7 +31,7 @@ def parse_planted(name: str) -> tuple[float, str]:
 
 
 def slower(subject: Subject, percent: float, name: str) -> Subject:
-    """The subject with calls that take `percent` longer for their caller."""
+    """Return the subject with a delay, so that each call takes `percent` % longer for its caller."""
 
     def make(config: PoolConfig, observer: Observer | None) -> Pool:
         return cast(Pool, SlowerPool(subject.make(config, observer), percent / 100))

@@ -29,7 +29,7 @@ class OwnAnswer(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G1",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations that have an answer."""
+        """Judge the run by the operations that have an answer."""
         wrong: list[str] = []
         ops, services = history.ops, history.services
         answered = ops.type.are(OpType.OK)

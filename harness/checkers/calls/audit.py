@@ -30,7 +30,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_JOURNALS
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations and the service intervals."""
+        """Judge the run by the operations and the service intervals."""
         ops, services = history.ops, history.services
         if not len(services):
             return finding(self, Verdict.UNKNOWN, "no worker kept a journal")

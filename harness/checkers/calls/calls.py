@@ -42,7 +42,8 @@ class SessionCall(msgspec.Struct, frozen=True, gc=False):
 def expired_sessions(history: History) -> frozenset[str]:
     """Return the sessions that may have ended because they were not used: no call was served for `session_ttl_s`.
 
-    The time between two services is at least the time in which the pool knew of no call of the session.
+    The time between the services of two calls is used: it is never shorter than the time in which the pool had no call
+    of the session.
     """
     limit_s = history.info.options.get("session_ttl_s")
     if limit_s is None:

@@ -22,10 +22,10 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G11",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' own limits, or from the pool's defaults.
+        """Judge the run by the operations' own limits, or from the pool's defaults.
 
-        Where a limit counts from the begin of the service, the workers' journals tell that, and a call that no worker
-        has begun cannot be late.
+        If a limit counts from the begin of the service, that begin is read in the workers' journals, and a call that no
+        worker has begun cannot be late.
         """
         ops = history.judged_ops
         if not len(ops):
@@ -72,7 +72,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
         return f"prompt:{self.label}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations with the label."""
+        """Judge the run by the operations with the label."""
         ops = history.labelled(self.label)
         if not len(ops):
             return finding(self, Verdict.UNKNOWN, f"no call with the label {self.label!r} was made")

@@ -42,7 +42,7 @@ class Linearizable(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G17", "G18")
 
     def check(self, history: History) -> Finding:
-        """Decide from the key-value operations of each session, and from the workers' journals."""
+        """Judge the run by the key-value operations of each session, and from the workers' journals."""
         ops = history.ops
         if ops.command.are(*WIPING_COMMANDS).any():
             return finding(self, Verdict.UNKNOWN, "a call changed every session of its worker")

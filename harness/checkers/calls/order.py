@@ -39,7 +39,7 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from ENQUEUE to the grant (the first of OFFER and ACCEPT), or to WITHDRAW or DONE."""
+        """Judge each wait: from the event ENQUEUE to a grant (the first OFFER or ACCEPT), or to WITHDRAW or DONE."""
         waits = self._waits(history)
         if int(waits.granted.sum()) < 2:
             return finding(self, Verdict.UNKNOWN, "fewer than two calls got a worker, so no order can be checked")

@@ -25,11 +25,11 @@ class OneOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def demands(self) -> tuple[frozenset[str], ...]:
-        """Return the allowed outcomes as one set, and a set for each outcome with a least number."""
+        """Return a set with the allowed outcomes, and one for each outcome in `at_least`."""
         return (self.allowed, *(frozenset({outcome}) for outcome, least in self.at_least.items() if least > 0))
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations."""
+        """Judge the run by the operations."""
         ops = history.judged_ops
         if not len(ops):
             return finding(self, Verdict.UNKNOWN, "no call was made")
@@ -81,7 +81,7 @@ class LabelledOutcome(msgspec.Struct, frozen=True, kw_only=True):
         return (self.outcomes,)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations with the label."""
+        """Judge the run by the operations with the label."""
         ops = history.labelled(self.label)
         if not len(ops):
             return finding(self, Verdict.UNKNOWN, f"no call with the label {self.label!r} was made")

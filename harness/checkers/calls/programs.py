@@ -26,7 +26,7 @@ class OwnModel(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G17", "G18")
 
     def check(self, history: History) -> Finding:
-        """Decide from the executions of all sessions."""
+        """Judge the run by the executions of all sessions."""
         said: dict[tuple[bytes, bytes], dict[bytes, list[Op]]] = defaultdict(lambda: defaultdict(list))
         by_session: dict[str, list[Op]] = defaultdict(list)
         for op in history.ops:

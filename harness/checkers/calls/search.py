@@ -40,7 +40,7 @@ class Found(msgspec.Struct, frozen=True):
     """The result of a search: PASS, FAIL, or UNKNOWN if the bound was reached.
 
     `placed` is the length of the longest prefix: for how many of the `answered` calls an order was found. `stuck` are
-    the indexes of the calls that may come next there and do not fit.
+    the indexes of the calls that could come next in that order, none of which fits.
     """
 
     verdict: Verdict

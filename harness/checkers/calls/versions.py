@@ -33,7 +33,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G18",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the put, append and get operations of sessions."""
+        """Judge the run by the put, append and get operations of sessions."""
         ops = history.ops
         judged = ops.command.are(*JUDGED) | ops.outcome.are("SessionLost")
         skipped = ops.session.codes[ops.command.are(*OTHERS)]

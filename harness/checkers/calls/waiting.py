@@ -1,4 +1,4 @@
-"""Checks that waiting calls and idle workers are matched at once, each offer once, and whatever other workers do."""
+"""Checks that waiting calls get idle workers at once, each offer is settled once, and workers are independent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDLE_BEGINS = (EventKind.READY, EventKind.CHECKIN, EventKind.WITHDRAW)
 
 
 Stretch: TypeAlias = tuple[int, int, int]
-"""The begin and the end in nanoseconds, and the call or the worker."""
+"""A period: its begin and its end in nanoseconds, and the id of the call or worker that it belongs to."""
 
 
 def waits(history: History) -> tuple[Numbers, Numbers]:
@@ -87,7 +87,7 @@ class WorkConserving(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE, and from READY or CHECKIN to the next lease."""
+        """Judge the waits (ENQUEUE to OFFER, ACCEPT, WITHDRAW or DONE) and the workers' idle times between leases."""
         waiting = waits(history)
         if not len(waiting[0]) or not history.events.kind.are(*IDLE_BEGINS).any():
             return finding(self, Verdict.UNKNOWN, "the events show no waiting call, or no idle worker")
@@ -117,7 +117,7 @@ class HandOff(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from the events of each pair of a call and a worker, up to the close; their order is not needed."""
+        """Judge the run by the events of each pair of a call and a worker, in any order, up to the close."""
         close_ns = history.close_began_ns
         events = history.events
         if not events.kind.are(EventKind.OFFER).any():
@@ -179,7 +179,7 @@ class Independence(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from faults, leases, journals, and the operations' own times."""
+        """Judge the run by faults, leases, journals, and the operations' own times."""
         stuck = sorted(_stuck(history, int(self.stuck_s * 1e9)))
         if not stuck:
             return finding(self, Verdict.UNKNOWN, "no worker was stuck, stopped or dying")
@@ -252,7 +252,7 @@ class _Beside:
         self._latest = list(itertools.accumulate((end for _, end, _ in stretches), max))
 
     def perhaps(self, starts: Numbers, ends: Numbers) -> NDArray[np.bool_]:
-        """Return which of the given stretches overlap any stretch, of the same worker or another."""
+        """Return which of the given stretches overlap any stretch at all, and so perhaps one of another worker."""
         place = np.searchsorted(self._starts, ends) - 1
         return (place >= 0) & (np.array(self._latest)[place] > starts)
 

@@ -26,7 +26,7 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G22",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the marks of the close and the operations that ended as PoolClosed without being sent."""
+        """Judge the run by the marks of the close and the operations that ended as PoolClosed without being sent."""
         began, ended = history.close_began_ns, history.close_ended_ns
         if began is None:
             return finding(self, Verdict.UNKNOWN, "the pool was not closed")
@@ -55,7 +55,7 @@ class CloseBounded(msgspec.Struct, frozen=True, kw_only=True):
 class Conserved(msgspec.Struct, frozen=True, kw_only=True):
     """The pool's own counts equal the history's: submitted = the sum of the outcomes, with nothing in flight (G27).
 
-    The pool must not have counted the outcomes that the contract of the face leaves `uncounted`.
+    Outcomes that the face's contract leaves out of the statistics (`uncounted`) must not be in the pool's counts.
     """
 
     name: str = "conserved"
@@ -63,7 +63,7 @@ class Conserved(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_STATISTICS
 
     def check(self, history: History) -> Finding:
-        """Decide from the pool's statistics after the last call and the operations."""
+        """Judge the run by the pool's statistics after the last call and the operations."""
         counted = history.statistics
         if counted is None:
             return finding(self, Verdict.UNKNOWN, "the pool's statistics were not recorded")
@@ -100,7 +100,7 @@ class NothingLeft(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G20", "G21")
 
     def check(self, history: History) -> Finding:
-        """Decide from the resource snapshots before and after."""
+        """Judge the run by the resource snapshots before and after."""
         left = history.leftovers
         if left is None:
             return finding(self, Verdict.UNKNOWN, "nobody counted the resources still held after close()")

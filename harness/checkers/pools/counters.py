@@ -21,7 +21,7 @@ class SessionCounters(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G19",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the pool's session table after the last call and the operations."""
+        """Judge the run by the pool's session table after the last call and the operations."""
         if history.sessions is None:
             return finding(self, Verdict.UNKNOWN, "the pool's sessions were not recorded")
         ops = history.ops

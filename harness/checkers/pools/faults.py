@@ -23,7 +23,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return f"seen:{self.kind}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the records of the faults that landed."""
+        """Judge the run by the records of the faults that landed."""
         landed = [fault for fault in history.faults if fault.kind is self.kind and fault.landed]
         if not landed:
             return finding(self, Verdict.UNKNOWN, f"the fault {self.kind} was never in effect")

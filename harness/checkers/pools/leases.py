@@ -45,7 +45,7 @@ class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
-        """Decide from the pool's events and the workers' journals."""
+        """Judge the run by the pool's events and the workers' journals."""
         steps = history.steps(EventKind.ACCEPT, *LEASE_ENDS)
         taken = steps.kind.are(EventKind.ACCEPT)
         # A checkin ends no lease if its call is not the call that was given the worker.
@@ -95,7 +95,7 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
-        """Decide from the pool's SEND events and the workers' journals."""
+        """Judge the run by the pool's SEND events and the workers' journals."""
         events, ops, services = history.events, history.ops, history.services
         sent = events.call[events.kind.are(EventKind.SEND)]
         answered = ops.take(~ops.session.are(None) & ops.type.are(OpType.OK) & (ops.completed_ns != NONE))
@@ -126,7 +126,7 @@ class AtMostOnce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pairs_at(rows: NDArray[np.bool_], who: Numbers, what: Numbers) -> Iterator[tuple[int, int, int]]:
-    """Yield (who, what, and what of the row before) for each of these rows."""
+    """Yield (`who`, `what`, and `what` of the row before) for each of these rows."""
     places = np.flatnonzero(rows)
     yield from zip(who[places].tolist(), what[places].tolist(), what[places - 1].tolist(), strict=True)
 
@@ -139,7 +139,7 @@ class CleanWorkers(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from the pool's events."""
+        """Judge the run by the pool's events."""
         steps = history.steps(EventKind.ACCEPT, EventKind.SEND, EventKind.RECEIVE)
         outstanding = steps.kind.are(EventKind.SEND) & (steps.call != NONE)
         again = same_as_before(steps.worker) & np.append(False, outstanding)[: len(steps)]

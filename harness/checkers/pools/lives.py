@@ -33,7 +33,7 @@ def lives_of(history: History) -> dict[int, list[Event]]:
 class Lives(msgspec.Struct, frozen=True, kw_only=True):
     """Every worker is spawned, ready, killed and reaped in this order, each at most once, and is always reaped (G8).
 
-    So at every event the live workers are the idle, leased, starting and dying ones. A kill may be repeated. `slack_s`
+    So at every event each live worker is idle, leased, starting or dying. A kill may be repeated. `slack_s`
     is how many seconds late another thread may report a SEND that was made before the worker was reaped.
     """
 
@@ -43,7 +43,7 @@ class Lives(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN, READY, SEND, KILL and REAP."""
+        """Judge each worker by its events SPAWN, READY, SEND, KILL and REAP."""
         if not len(history.events_by_kind[SPAWN]):
             return finding(self, Verdict.UNKNOWN, "the pool reported no start of a worker")
         complete = history.finished and history.close_ended_ns is not None
@@ -99,7 +99,7 @@ class TimeoutKills(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations that ended as CallTimeout after they were sent, and from KILL and REAP."""
+        """Judge the run by the operations that ended as CallTimeout after they were sent, and from KILL and REAP."""
         ends: dict[EventKind, dict[int | None, int]] = {KILL: {}, REAP: {}}
         for kind, found in ends.items():
             for event in history.events_by_kind[kind]:
@@ -156,7 +156,7 @@ class BoundedStart(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN to the first of READY, KILL and REAP; starts that the close interrupted are left out."""
+        """Judge each start, from SPAWN to the first of READY, KILL and REAP; the close may interrupt a start."""
         lives = lives_of(history)
         if not any(events[0].kind is SPAWN for events in lives.values()):
             return finding(self, Verdict.UNKNOWN, "the pool reported no start of a worker")
@@ -208,7 +208,7 @@ class Restraint(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN, REAP and the kills that the pool itself chose, up to the close."""
+        """Judge the run by the events SPAWN and REAP and the kills that the pool itself chose, up to the close."""
         living: set[int | None] = set()
         staying: set[int | None] = set()
         wrong: list[str] = []
@@ -253,7 +253,7 @@ class Recycled(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SEND, the leases, and the kills that the pool itself chose, up to the close."""
+        """Judge the run by the SEND events, the leases, and the kills that the pool itself chose, up to the close."""
         workers = history.events.worker[history.events.kind.are(EventKind.SEND)]
         if not len(workers):
             return finding(self, Verdict.UNKNOWN, "no request was recorded as sent")

@@ -30,7 +30,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_JOURNALS
 
     def check(self, history: History) -> Finding:
-        """Decide from the service intervals."""
+        """Judge the run by the service intervals."""
         intervals = history.closed_intervals
         if not len(intervals):
             return finding(self, Verdict.UNKNOWN, "no work of a worker was recorded")
@@ -73,7 +73,9 @@ class ParallelStart(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN and READY; a worker that was never ready counts as starting until its end, or the close."""
+        """Judge each start by its events SPAWN and READY; a worker that is never ready counts as starting until its
+        end.
+        """
         ends = {
             event.worker: event.at_ns
             for kind in (EventKind.REAP, EventKind.KILL, EventKind.READY)  # the last kind written counts

@@ -25,7 +25,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G8",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the faults that landed, the operations, and READY, KILL and REAP."""
+        """Judge the run by the faults that landed, the operations, and READY, KILL and REAP."""
         found = recoveries(history)
         if not found:
             return finding(self, Verdict.UNKNOWN, "no fault was in effect before the pool was closed")

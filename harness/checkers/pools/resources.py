@@ -28,7 +28,7 @@ class LeakSlope(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G21",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the samples between the begin of the calls and their end."""
+        """Judge the run by the samples between the begin of the calls and their end."""
         samples = self._of_work(history)
         figures: dict[str, float | int | str] = {"samples": len(samples)}
         if len(samples) < self.least_samples:

@@ -32,7 +32,7 @@ class Sessions(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G17", "G18")
 
     def check(self, history: History) -> Finding:
-        """Decide from the key-value operations of each session."""
+        """Judge the run by the key-value operations of each session."""
         ops = history.ops
         sessions = ops.session.counts()
         sessions.pop(None, None)

@@ -23,7 +23,7 @@ class StableWorkers(msgspec.Struct, frozen=True, kw_only=True):
     evidence: ClassVar[frozenset[Evidence]] = FROM_EVENTS_OR_JOURNALS
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' workers, and from the pool's events if the run was observed."""
+        """Judge the run by the operations' workers, and from the pool's events if the run was observed."""
         pids = set(history.ops.pid.tolist()) - {NONE}
         if not pids or history.close_began_ns is None:
             return finding(
@@ -61,7 +61,7 @@ class Replaced(msgspec.Struct, frozen=True, kw_only=True):
         return f"replaced:{self.label}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations' pids, and from KILL and REAP if the run was observed."""
+        """Judge the run by the operations' pids, and from KILL and REAP if the run was observed."""
         victims = [op for op in history.labelled(self.label) if op.pid is not None]
         if not victims:
             return finding(self, Verdict.UNKNOWN, f"no worker is known to have served {self.label!r}")
@@ -98,7 +98,7 @@ class LiveBound(msgspec.Struct, frozen=True, kw_only=True):
     needs_events: ClassVar[bool] = True
 
     def check(self, history: History) -> Finding:
-        """Decide from SPAWN and REAP."""
+        """Judge the run by the events SPAWN and REAP of all workers."""
         steps = [(event.at_ns, 1) for event in history.events_by_kind[EventKind.SPAWN]]
         if not steps:
             return finding(self, Verdict.UNKNOWN, "no worker was seen to start")
@@ -124,7 +124,7 @@ class FaultLanded(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ()
 
     def check(self, history: History) -> Finding:
-        """Decide from the fault records: PASS or UNKNOWN."""
+        """Judge the run by the fault records: PASS or UNKNOWN."""
         landed = [fault.kind for fault in history.faults if fault.landed]
         missing = [kind.value for kind in self.kinds if kind not in landed]
         if missing:

@@ -16,7 +16,7 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
 ENDED_TOGETHER = 0.4
-"""The share of calls that end soon after the one before, from which on they were served at the same time."""
+"""If at least this share of the calls end soon after the call before them, the calls were served at the same time."""
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
         return f"answered:{self.role}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the outcomes of the operations with the role's label."""
+        """Judge the run by the outcomes of the operations with the role's label."""
         ops = history.ops
         chosen = ops.label.are(self.role)
         outcomes = Counter(outcome for (outcome,) in ops.rows("outcome", at=chosen))
@@ -61,7 +61,7 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
         return f"reported:{self.role}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the outcomes and the texts of the errors."""
+        """Judge the run by the outcomes and the texts of the errors."""
         wrong: list[str] = []
         ops = history.ops
         chosen = ops.label.are(self.role)
@@ -83,8 +83,8 @@ class Reported(msgspec.Struct, frozen=True, kw_only=True):
 class Parallel(msgspec.Struct, frozen=True, kw_only=True):
     """Calls that wait are served at the same time: on average at least `at_least` of them (G10).
 
-    Decided from the outside: the calls labelled ROLE, made together, would take as long as the calls labelled
-    ROLE_alone do, one after the other, if they were served one by one.
+    The checker compares times as a caller sees them: served one by one, the calls labelled ROLE, which are made
+    together, would take as long as the calls labelled ROLE_alone, which are made one after the other.
     """
 
     role: str
@@ -97,7 +97,7 @@ class Parallel(msgspec.Struct, frozen=True, kw_only=True):
         return f"parallel:{self.role}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the times of the answered calls."""
+        """Judge the run by the times of the answered calls."""
         alone = self._times(history, f"{self.role}_alone")
         together = self._times(history, self.role)
         if not alone or len(together) < 2:

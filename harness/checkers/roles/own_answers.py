@@ -13,13 +13,13 @@ from poolproof.harness.model.verdict import Verdict
 
 SHOWN = 120
 FOUND_WITH_95_PERCENT = 3.0
-"""An error in one of n/3 calls is missed by n calls in 5 % of the runs: (1 - 3/n)^n = e^-3."""
+"""If one call in n/3 is wrong, a run of n calls misses the error with a probability of 5 %: (1 - 3/n)^n = e^-3."""
 
 
 class OwnMatch(msgspec.Struct, frozen=True, kw_only=True):
     """Every answer to a call of this role belongs to its request, by the user's `matches` or by the nonce (G1).
 
-    A `matches` that raises counts as an answer that does not belong to its request: it has another shape.
+    If `matches` raises, the answer has another shape and counts as one that does not belong to its request.
     """
 
     role: str
@@ -33,7 +33,7 @@ class OwnMatch(msgspec.Struct, frozen=True, kw_only=True):
         return f"own_answer:{self.role}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the answered operations with the role's label."""
+        """Judge the run by the answered operations with the role's label."""
         ops = history.ops
         chosen = ops.label.are(self.role) & ops.type.are(OpType.OK)
         wrong: list[str] = []

@@ -23,7 +23,7 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
 
     `expects(requests)` returns the answer to the last of the requests, if all of them ran in this order. A call without
     an answer may have run or not: both are followed. So a session that was lost, mixed with another one, or in which a
-    call ran twice has an answer that follows from no past. A session that the pool reports as lost fails too.
+    call ran twice has an answer that follows from neither. A session that the pool reports as lost fails too.
     """
 
     role: str
@@ -36,7 +36,7 @@ class SessionState(msgspec.Struct, frozen=True, kw_only=True):
         return f"state:{self.role}"
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations of each session with the role's label."""
+        """Judge the run by the operations of each session with the role's label."""
         wrong: list[str] = []
         decided = sessions = 0
         chosen = history.ops.label.are(self.role)

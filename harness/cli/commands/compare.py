@@ -33,6 +33,7 @@ from poolproof.harness.cli.commands.options import (
     build_request,
     ending,
     new_folder,
+    parse_duration,
     this_command,
 )
 from poolproof.harness.cli.commands.preparation import prepare
@@ -165,8 +166,8 @@ def compare_command(
     folder = out or new_folder("compare")
     last = find_last(folder, baseline, candidate, since)
     covering = None
-    part = Partial(_seconds("--budget", budget))
-    limit_s = _seconds("--timeout", timeout)
+    part = Partial(parse_duration("--budget", budget, most_s=LONGEST_S) if budget else None)
+    limit_s = parse_duration("--timeout", timeout, most_s=LONGEST_S) if timeout else None
     with (
         Keeping(folder) as keeping,
         ending(limit_s),
@@ -219,19 +220,6 @@ def compare_command(
         warn(f"poolproof: no run was completed; the first one failed with: {ran[0].trouble}")
         return Exit.BROKEN
     return OF_DECISION[comparison.decision]
-
-
-def _seconds(option: str, text: str) -> float | None:
-    if not text:
-        return None
-    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1])
-    try:
-        seconds = float(text if unit is None else text[:-1]) * (unit or 1.0)
-    except ValueError:
-        seconds = -1.0
-    if not 1 <= seconds <= LONGEST_S:
-        raise UsageError(f"{option} {text!r}: a time from 1s to 24h is needed, such as 90s or 10m")
-    return seconds
 
 
 def _minimum(cells: int, lines: float, *, coverage: bool) -> Minimum:

@@ -19,7 +19,7 @@ from poolproof.harness.model.errors import UsageError
 
 def init_command(
     kind: Annotated[
-        Kind | None, typer.Argument(metavar="[KIND]", help="What the pools are: executor, async, callable or http.")
+        Kind | None, typer.Argument(metavar="[KIND]", help="The kind of your pools: executor, async, callable or http.")
     ] = None,
     folder: Annotated[Path, typer.Option(metavar="DIR", help="The folder for the files.")] = Path(),
     old: Annotated[
@@ -30,8 +30,14 @@ def init_command(
         list[str] | None,
         typer.Option(metavar="MODULE:NAME", help="A function that an executor's workers run. May be repeated."),
     ] = None,
-    old_start: Annotated[str, typer.Option(metavar="COMMAND", help="What starts the old service, with {port}.")] = "",
-    new_start: Annotated[str, typer.Option(metavar="COMMAND", help="What starts the new service, with {port}.")] = "",
+    old_start: Annotated[
+        str,
+        typer.Option(metavar="COMMAND", help="The command that starts the old service; {port} becomes a free port."),
+    ] = "",
+    new_start: Annotated[
+        str,
+        typer.Option(metavar="COMMAND", help="The command that starts the new service; {port} becomes a free port."),
+    ] = "",
     health: Annotated[str, typer.Option(metavar="PATH", help="The path that a healthy service answers.")] = "/health",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
     run: Annotated[bool, typer.Option("--run/--no-run", help="Run doctor and a first comparison.")] = True,
@@ -39,8 +45,8 @@ def init_command(
 ) -> int:
     """Write pools.py, calls.py, a scenario, a test and a CI workflow for your own pools, and compare them once.
 
-    Without --old and --new the files are an example that runs, to put your own pools in place of. On a terminal what is
-    not given is asked for. No file is overwritten without --force.
+    Without --old and --new the files are an example that runs; replace its pools by your own. On a terminal the command
+    asks for what no option gives. No file is overwritten without --force.
     """
     asking = sys.stdin.isatty() and sys.stdout.isatty()
     if kind is None:

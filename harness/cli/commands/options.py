@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import sys
@@ -30,6 +31,8 @@ from poolproof.harness.subjects.probe import examine_worker
 
 FULL_SCALE = 3.0
 JOBS = 6
+UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)", re.ASCII)
 POOL_HELP = "a name from `poolproof list pools`, package.module:factory, or driver:COMMAND"
 
 
@@ -164,6 +167,19 @@ def ending(limit_s: float | None = None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def parse_duration(option: str, text: str, *, most_s: float) -> float:
+    """Return the seconds of a duration such as "90", "90s", "30m" or "1.5h"; without a unit it is in seconds.
+
+    Raises UsageError, which names the option and the limits, if `text` is no duration from 1 s to `most_s`.
+    """
+    found = DURATION.fullmatch(text)
+    seconds = float(found[1]) * UNITS_S[found[2]] if found else 0.0
+    if not 1 <= seconds <= most_s:
+        limit = f"from 1s to {most_s / UNITS_S['h']:g}h"
+        raise UsageError(f"{option} {text!r}: must be a duration {limit}, such as 90s, 10m or 1h")
+    return seconds
 
 
 def build_request(

@@ -57,7 +57,7 @@ MOCK = Subject(
 
 
 def at_wire(request: Request) -> Request:
-    """Return the same request with scripted workers."""
+    """Return the same request, to be run with scripted workers."""
     return msgspec.structs.replace(
         request, worker_command=shlex.join(command()), known_commands=frozenset(COMMANDS) - NOT_SCRIPTED
     )

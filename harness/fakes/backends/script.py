@@ -15,7 +15,9 @@ from poolproof.harness.model.errors import UsageError
 
 
 class ScriptLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """To `command` with at least these `args`, return `answer` or fail with `error`; at most `times` (0: always)."""
+    """Answers `command` with at least these `args` by `answer`, or fails it with `error`, at most `times` times (0:
+    always).
+    """
 
     command: str
     args: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The answers of the loopback model: a function of the model's name and the prompt, in the form that is asked for.
+"""The answers of the loopback model, decided by the model's name and the prompt, in the form that the prompt requests.
 
 Pure. It knows the two forms in which DSPy asks for fields, and that an agent must choose one of its tools.
 """

@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Serves one connection."""
 
     protocol_version = "HTTP/1.1"
     server: Server

@@ -1,1 +1,1 @@
-"""Under what a timed scenario is measured: its load, and the budget that its figures must keep. Pure."""
+"""How a timed scenario is measured: its load, and the budget that its figures must keep. Pure."""

@@ -32,7 +32,7 @@ LARGE_BYTES = 4096
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to call V2. `plant` plants a kind of bug there; `answers` and `late` are the scenarios that show it."""
+    """One way to call V2. `plant` plants a kind of bug there; `answers` and `late` are scenarios that show it."""
 
     name: str
     about: str

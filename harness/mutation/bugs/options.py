@@ -49,7 +49,7 @@ def shrinks_by_one_more() -> None:
 
 @REGISTRY.bug(V2, breaks=("G27",), scenarios=("crowd",))
 def sessions_wait_uncounted() -> None:
-    """The status does not count the waiting calls of sessions."""
+    """The pool's status does not count the waiting calls of sessions."""
 
     def without_sessions(self: Grants) -> int:
         mark_entered()
@@ -73,7 +73,7 @@ def session_expires_in_use() -> None:
 
 @REGISTRY.bug(V2, breaks=("G18",), scenarios=("short_log",))
 def snapshot_alone() -> None:
-    """A handover restores the snapshot of a session, and leaves out the changes after it."""
+    """A handover restores the snapshot of a session, and leaves out the changes made after that snapshot."""
 
     def lacks(original: Any) -> Any:
         def base_only(self: Session, worker_id: int) -> tuple[StateChange, ...]:
@@ -106,7 +106,7 @@ def log_of_thirty() -> None:
 
 @REGISTRY.bug(V2, breaks=("G13",), scenarios=("good_starts_between",))
 def circuit_forgets_one_failure() -> None:
-    """A good start takes back one failure, not all of them, so that the circuit opens without enough in a row."""
+    """A successful start cancels one earlier failure, not all, so the circuit opens with too few failures in a row."""
 
     def answered(original: Any) -> Any:
         def one_less(self: Circuit) -> None:

@@ -101,7 +101,7 @@ def v1_one_worker_too_many() -> None:
 
 @REGISTRY.bug(V1, breaks=("G13",), scenarios=("silent_start",))
 def v1_init_timer_endless() -> None:
-    """A starting worker that sends frames but no answer to its init ping is never given up."""
+    """A starting worker that sends frames, but no answer to its init ping, is never ended."""
 
     def patient(handshake: Any) -> Any:
         def much_later(self: Channel, *, deadline_ns: int) -> None:

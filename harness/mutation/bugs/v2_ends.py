@@ -123,7 +123,7 @@ def lease_never_reclaimed() -> None:
 
 @REGISTRY.bug(V2, breaks=("G26",), scenarios=("abandoned_lease",))
 def checkout_not_told() -> None:
-    """The place where a lease was opened is not kept, so the warning about a lost lease does not name it."""
+    """The line of code that opened a lease is not kept, so the warning about a lost lease does not name it."""
     replace(lease, "_where", lambda _: tuple)
 
 

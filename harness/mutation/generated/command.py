@@ -25,7 +25,7 @@ HUNT_FILE = "generated-mutants.json"
 PAGE_FILE = "generated-mutants.md"
 MOST_MUTANTS = 10_000
 MOST_RUNS = 50
-"""How many runs of the comparison a mutant that survives has to survive, if nothing else is said."""
+"""The default number of runs of the comparison that a mutant must pass unnoticed to count as survived."""
 
 
 def run_generated(

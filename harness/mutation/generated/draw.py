@@ -1,6 +1,7 @@
 """Draws mutations: the same ones for the same seed and the same sources, whatever a run has executed.
 
-Pure: randomness is seeded. Operators and packages take turns, so that rare operators and small packages get their part.
+Pure: randomness is seeded. Operators and packages take turns, so that rare operators and small packages get mutants
+too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from poolproof.harness.mutation.operators.places import OPERATORS, Place, find_places
 
 PACKAGES = ("pool_v2", "bridge", "pool_v1", "migration")
-"""What is mutated, in the order of their turns."""
+"""The packages that are mutated, in the order in which they take turns."""
 
 
 def all_places(texts: Mapping[str, str]) -> list[Place]:

@@ -14,7 +14,7 @@ from poolproof.harness.mutation.operators.places import Place
 
 
 class Equivalent(msgspec.Struct, frozen=True, kw_only=True):
-    """One mutation that changes nothing that is promised, and why."""
+    """One mutation that breaks no promise of the pools, and the reason."""
 
     operator: str
     file: str
@@ -24,7 +24,7 @@ class Equivalent(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What identifies the mutation, as Place.key."""
+        """The key that identifies the mutation; equal to Place.key."""
         return self.operator, self.file, self.statement, self.change
 
 
@@ -47,7 +47,7 @@ EQUIVALENTS: tuple[Equivalent, ...] = (
 
 
 def reason_of(place: Place, entries: Iterable[Equivalent] = EQUIVALENTS) -> str:
-    """Why this mutation is equivalent; empty if nobody has argued it."""
+    """The reason why this mutation is equivalent; empty if there is no entry for it."""
     return next((entry.reason for entry in entries if entry.key == place.key), "")
 
 

@@ -1,4 +1,4 @@
-"""Plants generated mutants, and leads each past the killers. An entry point.
+"""Plants generated mutants, and lets one test after another (the killers) try to find each. An entry point.
 
 Mutants are drawn from all places in an order that the seed and the sources decide. Those at places that no run of the
 survey executes, and those that are argued to be equivalent, are passed over.
@@ -139,7 +139,7 @@ def _executing(survey: Survey, place: Place) -> list[SurveyedRun]:
 
 
 def lead(target: Target, killers: Sequence[Killer], *, every_killer: bool = False) -> tuple[Attack, ...]:
-    """Lead the mutant past the killers until one has decided its outcome, or past all of them if `every_killer`."""
+    """Try one killer after another on the mutant until one decides its outcome; all of them if `every_killer`."""
     attacks: list[Attack] = []
     for killer in killers:
         attacks.append(killer.attack(target))

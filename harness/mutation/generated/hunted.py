@@ -4,7 +4,7 @@ Pure. Rules
 1. A mutant is killed if a killer accuses it: the smoke test fails, the simulator finds a fault, a checker FAILs that
    passes on the unmutated pool, or the pools' answers differ as those of the unmutated pools do not.
 2. A mutant whose runs do not end in time is a timeout, unless it was killed. A mutant of which only UNKNOWN was found
-   is undecided: a comparison would not say SAFE, and nobody accuses it. The rest survived.
+   is undecided: a comparison would not say SAFE, and no killer accuses it. All other mutants survived.
 3. A place is executed if a run of the survey executed its statement. Mutants are planted at executed places only.
 4. An equivalent is argued in equivalents.py and is not planted.
 """
@@ -22,7 +22,7 @@ SCHEMA_VERSION = "1.0"
 
 
 class Outcome(StrEnum):
-    """What became of a mutant, or of one killer's attempt. ABSENT is a killer that this installation lacks."""
+    """The result for a mutant, or of one killer's attempt. ABSENT: this installation lacks the killer."""
 
     KILLED = "killed"
     TIMEOUT = "timeout"

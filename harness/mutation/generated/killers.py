@@ -1,4 +1,4 @@
-"""The killers, in the order of what they cost. Each says whether it kills a planted mutant, and why.
+"""The killers: tests that try to find a planted mutant, the cheapest first. Each says whether it did, and why.
 
 A killer is added by a line in `all_killers`. It gets a Target and returns an Attack; it never raises for a mutant that
 behaves badly.
@@ -67,7 +67,7 @@ class Simulator:
         self._seed = seed
 
     def attack(self, target: Target) -> Attack:
-        """Run the simulator for a fixed time: exit code 0 is survived, 1 is killed, others decide nothing."""
+        """Run the simulator for a fixed time. Its exit code 0 means survived, 1 killed; other codes decide nothing."""
         if find_spec(SIMULATION) is None:
             return Attack(killer=self.name, outcome=Outcome.ABSENT, why="this installation has no simulator")
         began = time.monotonic()
@@ -85,12 +85,12 @@ class Simulator:
 
 
 class Related:
-    """Makes the few runs of the comparison that are most about the mutant's file, one for each scenario at first."""
+    """Makes the few runs of the comparison that execute most of the mutant's file, of different scenarios at first."""
 
     name = "related runs"
 
     def attack(self, target: Target) -> Attack:
-        """Make at most RELATED_RUNS runs."""
+        """Make the most related runs, at most RELATED_RUNS of them."""
         began = time.monotonic()
         outcome, why, runs = target.try_runs(choose_related(target.executing, RELATED_RUNS))
         return Attack(killer=self.name, outcome=outcome, why=why, runs=runs, duration_s=time.monotonic() - began)

@@ -43,7 +43,7 @@ class SurveyedRun(msgspec.Struct, frozen=True, kw_only=True):
         return not self.lines.get(file, frozenset()).isdisjoint(lines)
 
     def share_of(self, file: str) -> float:
-        """How much of what the run executed is in this file, from 0 to 1."""
+        """The share, from 0 to 1, of the lines that the run executed which are in this file."""
         whole = sum(map(len, self.lines.values()))
         return len(self.lines.get(file, ())) / whole if whole else 0.0
 
@@ -57,7 +57,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[SurveyedRun, ...]
 
     def executing(self, file: str, lines: Sequence[int]) -> list[SurveyedRun]:
-        """The runs that execute one of these lines, those first that are most about the file."""
+        """The runs that execute one of these lines; those that execute most of the file come first."""
         found = [run for run in self.runs if run.executes(file, lines)]
         return sorted(found, key=lambda run: (-run.share_of(file), run.result.duration_s, run.key))
 

@@ -23,7 +23,7 @@ JOB_EXTRA_S = 60.0
 TIMES_AS_LONG, AND_S = 4.0, 15.0
 """A run may take this many times as long as in the survey, and this many seconds more."""
 MOST_TIMEOUTS = 2
-"""After this many runs that did not end in time no other run is tried."""
+"""After this many runs of a mutant that did not end in time, no other run is tried."""
 
 
 class Slots:
@@ -157,7 +157,9 @@ class Target:
 
 
 def worst_of(found: Sequence[tuple[Outcome, str]]) -> tuple[Outcome, str]:
-    """The first killing; else the first timeout; else the first that is undecided; else survived."""
+    """Return the first result that kills the mutant; else the first timeout; else the first undecided one; else
+    survived.
+    """
     for wanted in (Outcome.KILLED, Outcome.TIMEOUT, Outcome.UNDECIDED):
         for outcome, why in found:
             if outcome is wanted:

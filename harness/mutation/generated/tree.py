@@ -30,7 +30,9 @@ DANGEROUS = ("os.kill", "killpg", "send_signal", "rmtree", "unlink")
 
 @cache
 def fence() -> tuple[str, ...]:
-    """The words in front of a command that run it in a process namespace of its own; none if that does not work."""
+    """The words to put before a command to run it in its own process namespace; empty if the kernel does not allow
+    that.
+    """
     words = tuple(word for word in UNSHARE if os.geteuid() != 0 or word not in ("--user", "--map-root-user"))
     try:
         done = subprocess.run([*words, "true"], capture_output=True, timeout=10.0, check=False)
@@ -89,7 +91,7 @@ class Tree:
         return JobServer(prefix=fence(), variables=self.variables)
 
     def run(self, module: str, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:
-        """Run a module of the copy as a program. Raises subprocess.TimeoutExpired; then nothing of it is left."""
+        """Run a module of the copy as a program. Raises subprocess.TimeoutExpired; its processes are ended then."""
         return self.run_program(*module_command(module, *words)[1:], timeout_s=timeout_s)
 
     def run_program(self, *words: str, timeout_s: float) -> subprocess.CompletedProcess[str]:

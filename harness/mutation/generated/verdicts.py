@@ -12,11 +12,11 @@ from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.mutation.generated.hunted import Outcome
 
 TOO_LONG = ("the run took longer than", "was over before")
-"""What the trouble of a run says that did not end in time."""
+"""Parts of the message (`trouble`) of a run that did not end in time."""
 
 
 def judge_run(scenario: Scenario, result: RunResult, good: RunResult) -> tuple[Outcome, str]:
-    """Return what the run shows of the mutant, and why; `good` is a run of the unmutated pool."""
+    """Return the outcome for the mutant that the run shows, and why; `good` is a run of the unmutated pool."""
     way = f"{result.scenario} on {result.made_in}"
     doubtful = {found.checker for found in good.findings if found.verdict is not Verdict.PASS}
     for found in result.findings:
@@ -35,7 +35,7 @@ def judge_run(scenario: Scenario, result: RunResult, good: RunResult) -> tuple[O
 
 
 def judge_answers(row: ScenarioComparison, good: ScenarioComparison) -> tuple[Outcome, str]:
-    """Return what the differences of answers show; `good` is the comparison of the unmutated pools."""
+    """Return the outcome that the differences of answers show; `good` is the comparison of the unmutated pools."""
     if any(found.kind == ANSWERS and not found.reason for found in good.differences):
         return Outcome.SURVIVED, ""
     for found in row.differences:

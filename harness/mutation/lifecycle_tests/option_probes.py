@@ -1,4 +1,4 @@
-"""Scenarios that only the self-check needs, each aimed at what one option of a pool promises."""
+"""Scenarios that only the self-check needs; each tests what one option of a pool promises."""
 
 from __future__ import annotations
 
@@ -139,4 +139,4 @@ OPTION_PROBES: tuple[Scenario, ...] = (
         warm=False,
     ),
 )
-"""The probes of options."""
+"""The scenarios that test one option each."""

@@ -1,4 +1,4 @@
-"""Scenarios that only the self-check needs: small, quick, each aimed at one guarantee."""
+"""Scenarios that only the self-check needs: small and quick; each tests one guarantee."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRINTED_BYTES = 300_000
 STREAMS = {"stdout": FaultKind.PRINT, "stderr": FaultKind.STDERR_FLOOD, "raw": FaultKind.RAW_WRITE}
 GIVES_UP_S = 0.1
 APART_S = 0.15
-"""Calls that are made this many seconds apart have a certain order."""
+"""Calls that are made at least this many seconds apart certainly arrive in the order in which they were made."""
 PATIENT_S = 3.0
 
 

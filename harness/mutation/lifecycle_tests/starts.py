@@ -57,7 +57,7 @@ def broken_start(bench: Bench) -> list[Finding]:
 
 
 def silent_start(bench: Bench) -> list[Finding]:
-    """A worker sends other frames in place of its init answer; the pool must still give it up in time."""
+    """A worker sends other frames in place of its init answer; the pool must still end it in time."""
     noise, told_in = Fault(kind=FaultKind.MUTE_START), bench.folder / "starts.jsonl"
     seen: list[tuple[float, float]] = []
     watch = threading.Thread(target=_watch_first_child, args=(seen,), daemon=True)

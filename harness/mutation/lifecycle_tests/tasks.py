@@ -1,4 +1,4 @@
-"""The lifecycle test of three ways in which tasks call V2 and that no face covers: leases, batches and streams.
+"""The lifecycle test of asyncio tasks that call V2 in ways which no face covers: leases, batches and streams.
 
 It knows nothing of mutants.
 """

@@ -1,1 +1,1 @@
-"""Loosened checkers: does anything notice when a checker's bound or comparison no longer decides?"""
+"""Loosened checkers: does a test or a planted bug show that a checker's bound or comparison has lost its effect?"""

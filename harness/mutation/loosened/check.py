@@ -1,4 +1,4 @@
-"""Checks the checkers: loosens each in many ways, and looks whether a test or a planted bug's recorded run notices.
+"""Checks the checkers: weakens each in many ways, and looks whether a test fails or a planted bug is no longer found.
 
 An entry point. Each trial runs in a fork of one of `jobs` servers; see trial.py.
 """
@@ -37,7 +37,7 @@ from poolproof.harness.mutation.operators.places import Place, mutate
 from poolproof.harness.run.runner import Request, plan_of
 
 EVERYTHING = "poolproof"
-"""What a fork imports anew if a module that many others import is loosened."""
+"""The package that a fork imports anew, as a whole, if a module that many others import is loosened."""
 
 
 class TrialServer:
@@ -171,19 +171,19 @@ def check_pairs(kills: Sequence[Kill]) -> tuple[Pair, ...]:
 
 
 def read_checkers(home: Path) -> dict[str, str]:
-    """The text of each file that is loosened, by its path in the package, which is in the folder `home`."""
+    """Return the text of each file to loosen, by its path in the package; the package is in the folder `home`."""
     chosen = [home / name for name in (FOLDER, *OTHERS)]
     files = [file for one in chosen for file in (sorted(one.rglob("*.py")) if one.is_dir() else (one,))]
     return {file.relative_to(home).as_posix(): file.read_text() for file in files}
 
 
 def module_of(file: str) -> str:
-    """The module of a file of the package."""
+    """Return the module name of a file of the package."""
     return "poolproof." + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def find_affected(files: Mapping[str, str]) -> dict[str, set[str]]:
-    """For each module: itself and the modules that import it, directly or by another."""
+    """For each module: the module itself and all modules that import it, directly or through other modules."""
     imports: dict[str, set[str]] = {}
     for file, text in files.items():
         names = (node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom))
@@ -197,9 +197,9 @@ def find_affected(files: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def find_tests(file: str, tests: Path | None, files: Mapping[str, str], affected: Iterable[str]) -> tuple[str, ...]:
-    """The test files that can notice a loosened file, its own first: those that name something of what it affects.
+    """The test files that can notice a loosened file, its own first: those that mention a module that the file affects.
 
-    `affected` are the modules of `files` that the file affects. A test that names nothing of them does not run them.
+    `affected` are the modules of `files` that the file affects. A test that mentions none of them does not run them.
     """
     if tests is None:
         return ()

@@ -1,8 +1,8 @@
 """The record of the check of the checkers: what notices each loosening, and each checker that a scenario leaves out.
 
 Pure. A loosening is noticed if a test of the checkers fails with it, or if a planted bug is no longer accused in its
-recorded run. A checker that a scenario leaves out is noticed if a rule of `pairs.py` is broken, or if a planted bug is
-accused by nobody else.
+recorded run. A checker that a scenario leaves out is noticed if a rule of `pairs.py` is broken, or if no other
+checker accuses a planted bug.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ SCHEMA_VERSION = "1.0"
 
 
 class Loosening(msgspec.Struct, frozen=True, kw_only=True):
-    """One loosening. `failed` is the first test that failed with it, and `lost` are the mutants that nobody accuses.
+    """One loosening. `failed` is the first test that failed with it, and `lost` are mutants that no checker accuses.
 
-    `reason` says why a loosening changes nothing; empty if nobody has argued that.
+    `reason` says why a loosening changes no verdict; empty if reasons.py has no entry for it.
     """
 
     operator: str
@@ -31,7 +31,7 @@ class Loosening(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The place and the operator."""
+        """The place of the loosening and its operator, as one text."""
         return f"{self.file}:{self.line} {self.operator}"
 
     @property
@@ -41,7 +41,7 @@ class Loosening(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """A scenario without one of its checkers: the rules that it breaks, and the mutants that nobody else accuses."""
+    """A scenario without one of its checkers: the broken rules, and the mutants that no other checker accuses."""
 
     scenario: str
     checker: str
@@ -68,12 +68,12 @@ class CheckerFindings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unnoticed(self) -> tuple[Loosening, ...]:
-        """The loosenings that nothing notices, and that nobody has argued to change nothing."""
+        """The loosenings that no test and no planted bug notices, and that have no reason in reasons.py."""
         return tuple(one for one in self.loosenings if not one.noticed and not one.reason)
 
     @property
     def unneeded(self) -> tuple[Pair, ...]:
-        """The pairs that nothing notices."""
+        """The pairs of a scenario and a checker whose removal nothing notices."""
         return tuple(pair for pair in self.pairs if not pair.noticed)
 
 
@@ -96,7 +96,7 @@ def sentences(found: CheckerFindings) -> list[str]:
 
 
 def as_markdown(found: CheckerFindings) -> str:
-    """The summary, what nothing notices, and for each loosening that loses planted bugs which ones."""
+    """The summary, all that remained unnoticed, and the planted bugs that each loosening hides."""
     lines = ["# Loosened checkers", "", *(f"- {sentence}" for sentence in sentences(found)), ""]
     if found.unnoticed:
         lines += ["## Loosenings that nothing notices", "", "| place | statement | change |", "|---|---|---|"]

@@ -1,6 +1,6 @@
-"""What a self-check's recorded runs say: which checker has accused which mutant, in which history.
+"""Reads the recorded runs of a self-check: which checker has accused which mutant, in which history.
 
-An entry point. So a loosened checker can be asked again without running a pool.
+An entry point. With these histories a loosened checker can judge again without running a pool.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def again(self) -> bool:
-        """Whether a checker of harness/checkers can be asked again."""
+        """Whether the checker is one of harness/checkers, which can judge the history again."""
         return bool(self.module)
 
 
@@ -74,7 +74,7 @@ def find_kills(matrix: KillMatrix, home: Path) -> list[Kill]:
 
 
 def deciding(kills: Iterable[Kill]) -> dict[str, list[Kill]]:
-    """By mutant: the accusations that count. Those of what the mutant breaks, or all of them if there is none."""
+    """The accusations that count, by mutant: those by a guarantee that the mutant breaks; if there are none, all."""
     by_mutant: dict[str, list[Kill]] = {}
     for kill in kills:
         by_mutant.setdefault(kill.mutant, []).append(kill)
@@ -82,7 +82,7 @@ def deciding(kills: Iterable[Kill]) -> dict[str, list[Kill]]:
 
 
 def find_lost(kills: Iterable[Kill], silent: Iterable[Kill]) -> tuple[str, ...]:
-    """The mutants that nobody accuses any more if the accusations of `silent` are not made."""
+    """The mutants that no checker accuses any more if the accusations in `silent` are not made."""
     gone = {(kill.mutant, kill.stage, kill.checker, kill.folder) for kill in silent}
     return tuple(
         sorted(

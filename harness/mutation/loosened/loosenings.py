@@ -1,4 +1,4 @@
-"""Operators that loosen a checker: a comparison that always has one result, and a bound that is ten times as far.
+"""Operators that loosen a checker: a comparison that always has the same result, and a bound ten times as far.
 
 Pure. A checker compares numbers or whole columns, so a constant result has the shape of the comparison's own. Which of
 two results is the loose one depends on the code around it, so both are tried; so are both directions of a bound.
@@ -14,7 +14,7 @@ from poolproof.harness.mutation.operators.source import Edits, Source
 
 FOLDER = "harness/checkers"
 OTHERS = ("harness/model/timing/budget.py", "harness/oracle")
-"""What is loosened: every file of the folder, and these files and folders."""
+"""The files and folders that are loosened besides the folder of the checkers."""
 
 
 def always_true(source: Source, node: ast.AST) -> Iterator[Edits]:
@@ -30,13 +30,13 @@ def always_false(source: Source, node: ast.AST) -> Iterator[Edits]:
 
 
 def ten_times(source: Source, node: ast.AST) -> Iterator[Edits]:
-    """A bound is ten times as large: a numeric field of the checker where it is used, or a default, or a constant."""
+    """A bound (a numeric field of the checker where it is used, a default or a constant) becomes ten times as large."""
     for bound in _bounds(source, node):
         yield (source.replace(bound, f"(({source.text_of(bound)}) * 10)"),)
 
 
 def a_tenth(source: Source, node: ast.AST) -> Iterator[Edits]:
-    """A bound is a tenth."""
+    """A bound becomes a tenth of what it was."""
     for bound in _bounds(source, node):
         yield (source.replace(bound, f"(({source.text_of(bound)}) / 10)"),)
 

@@ -1,7 +1,7 @@
 """Rules by which a scenario needs each of its checkers, so that a checker that is left out is noticed.
 
-Pure. `broken_rules` is empty for every scenario of the catalogue, which a test asserts; so a checker without which a
-rule is broken cannot be removed unnoticed.
+Pure. `broken_rules` is empty for every scenario of the catalogue, which a test asserts; so if removing
+a checker breaks a rule, its removal is noticed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan
 
 HITTING = frozenset({FaultKind.KILL, FaultKind.STOP, *CLIENT_FAULTS})
-"""Faults that hit the call, or the worker or client of the call, for which they wait."""
+"""Faults that wait for a certain call, and then hit this call, its worker or its client."""
 
 TELLING = frozenset(
     {
@@ -28,11 +28,11 @@ TELLING = frozenset(
         FaultKind.STALE_LEASE,
     }
 )
-"""Faults whose record says what the one who was hit saw."""
+"""Faults whose record says what their victim saw."""
 
 
 def broken_rules(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
-    """What a scenario lacks, in a sentence each; `plan` are the steps of its clients."""
+    """Return a sentence for each rule that the scenario breaks; `plan` has the steps of its clients."""
     names = {checker.name for checker in scenario.checkers}
     told = [f"the checker {checker.name} of every scenario is missing" for checker in CORE if checker.name not in names]
     inflicted = {fault.kind for fault in scenario.faults} | {step.fault for steps in plan for step in steps} - {None}

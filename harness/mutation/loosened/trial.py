@@ -1,4 +1,4 @@
-"""Tries loosened checkers, each in a fork: asks them again about recorded runs, and runs the checkers' tests.
+"""Tries loosened checkers, each in a fork: lets them judge recorded runs again, and runs their tests.
 
 `python -m poolproof.harness.mutation.loosened.trial` reads the accusations and the recorded histories once, then one
 Trial after another from its standard input, and answers each with a line. All modules that no checker changes are
@@ -33,11 +33,11 @@ from poolproof.harness.run.store import RunFolder
 PACKAGE = "poolproof."
 TRIAL_LIMIT_S = 120.0
 OF_TESTS = ("hypothesis", "psutil", "poolproof.harness.run.runner")
-"""What the checkers' tests import; none of it imports a checker."""
+"""The modules that the checkers' tests import; none of these modules imports a checker."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """One accusation to ask again: the checker by module, class and pickled fields, and the run's folder."""
+    """One finding to decide again: the checker by module, class and pickled fields, and the run's folder."""
 
     module: str
     kind: str
@@ -46,14 +46,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Preparation(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials share. `purged` are the modules that a fork imports anew."""
+    """The data that all trials share. `purged` are the modules that a fork imports anew."""
 
     asked: tuple[Asked, ...]
     purged: tuple[str, ...]
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One loosened module: its new text, the accusations to ask again, and the test files, the nearest first."""
+    """One loosened module: its new text, the findings to decide again, and the test files, the most related first."""
 
     module: str
     text: str
@@ -76,18 +76,18 @@ class Planted(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self._text = text
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """The module's own place, with the other text."""
+        """Find the planted module: its usual path, loaded from the planted text."""
         if name != self._name:
             return None
         found = importlib.machinery.PathFinder.find_spec(name, path)
         return importlib.util.spec_from_file_location(name, found.origin, loader=self) if found is not None else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """An ordinary module."""
+        """Let Python create an ordinary module."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the other text."""
+        """Execute the planted text in the module."""
         exec(compile(self._text, module.__spec__.origin or self._name, "exec"), module.__dict__)  # type: ignore[union-attr]
 
 
@@ -103,7 +103,7 @@ class Failures:
             self.first = self.first or report.nodeid
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file that cannot be imported fails too."""
+        """Count a test file that cannot be imported as a failure."""
         if report.failed:
             self.first = self.first or report.nodeid
 
@@ -133,7 +133,7 @@ def _fails(asked: Asked, history: History) -> bool:
 
 
 def run_tests(files: Sequence[str]) -> str:
-    """Run these test files one by one up to the first failure; return its name, or nothing."""
+    """Run these test files one by one up to the first failure; return the name of that test, or an empty string."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins would cost more than the tests
     for file in files:
         failures = Failures()
@@ -146,7 +146,7 @@ def run_tests(files: Sequence[str]) -> str:
 
 
 def in_a_fork(trial: Trial, prepared: Preparation, histories: dict[str, History]) -> Verdicts:
-    """Try it out in a fork of this process, which is ended if it takes too long."""
+    """Try the loosening out in a fork of this process, which is ended if it takes too long."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -170,7 +170,7 @@ def in_a_fork(trial: Trial, prepared: Preparation, histories: dict[str, History]
 
 
 def main() -> int:
-    """Serve trials from standard input until it is closed."""
+    """Read trials from standard input, carry each out, and answer it, until standard input is closed."""
     for name in OF_TESTS:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from poolproof.harness.mutation.operators.source import Edits, Source
 
 LOCKS = ("lock", "mutex", "condition", "guard")
-"""What the name of a lock ends with."""
+"""A name that ends with one of these words is the name of a lock."""
 
 
 def remove_lock(source: Source, node: ast.AST) -> Iterator[Edits]:

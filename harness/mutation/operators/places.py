@@ -1,7 +1,7 @@
 """Finds every place of a source that an operator can change, in the order of the text.
 
-Pure. Type names, code for type checkers only, decorators, assertions and `__all__` are left alone: a change there shows
-in no run, or is no bug of the product.
+Pure. Type names, code for type checkers only, decorators, assertions and `__all__` are left alone: a change there
+has no effect in any run, or is no bug of the product.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ OPERATORS: dict[str, Operator] = {
 class Place(msgspec.Struct, frozen=True):
     """One mutation of one file.
 
-    `statement` is the text of the statement on one line, and `change` what becomes of the changed text. `shown_by` are
-    the lines of which one must run for the mutation to take effect: the statement's own first line, or for the default
-    of a parameter the lines of its function.
+    `statement` is the text of the statement on one line, and `change` the old and the new text of the changed part.
+    `shown_by` are the lines of which one must run for the mutation to take effect: the statement's own first line, or
+    for the default of a parameter the lines of its function.
     """
 
     operator: str
@@ -81,12 +81,12 @@ class Place(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What identifies the mutation when lines have moved."""
+        """The key that identifies the mutation even when lines have moved."""
         return self.operator, self.file, self.statement, self.change
 
 
 def find_places(file: str, text: str, operators: Mapping[str, Operator] = MappingProxyType(OPERATORS)) -> list[Place]:
-    """Find all mutations of a file. Some few may not be valid Python, which `mutate` finds out."""
+    """Find all mutations of a file. A few may not be valid Python; `mutate` finds these."""
     source = Source(text)
     found = [
         _as_place(source, file, name, node, edits)

@@ -26,7 +26,7 @@ START_PATIENCE_S = 30.0
 
 
 def require_startable(scenarios: Iterable[Scenario], pools: Iterable[str], worker_command: str | None) -> None:
-    """Raise UsageError for a scenario whose options let a pool fork its workers, if they are of another program."""
+    """Raise UsageError if a scenario's options make a pool fork its workers, but the workers run another program."""
     if worker_command is None:
         return
     for scenario in scenarios:

@@ -32,13 +32,13 @@ SETTLE_S = 5.0
 TOGETHER = 1.9
 SETTLED_LOOKS_S = 0.05
 CROWD_MORE = 2
-"""How many calls of a crowd have to wait, if the queue may hold so many."""
+"""A crowd (calls made at the same time) has this many calls more than the pool can serve at once."""
 HELD_TIMES = 2.5
-"""How many times `idle_timeout_s` the smallest size is watched."""
+"""The smallest size of an idle pool is watched for this many times `idle_timeout_s`."""
 CROWDS_S = (0.1, 1.0, 3.0)
-"""How many seconds the calls of each crowd last."""
+"""How many seconds each call lasts, crowd by crowd."""
 ROUNDS_S = (0.05, 0.3, 1.0, 3.0)
-"""How many seconds the calls of each round last that ask for every worker at once."""
+"""How many seconds each call lasts, round by round; a round has one call for every worker at once."""
 
 
 class StatusReader:
@@ -65,7 +65,7 @@ class StatusReader:
             self._thread.join()
 
     def read(self) -> StatusSample:
-        """Read the pool's status once more, and record it. Never twice at once: a pool may count who waits for it."""
+        """Read the pool's status once more, and record it. Never in two threads at once: a pool may count that."""
         with self._reading:
             return self._read()
 
@@ -85,7 +85,9 @@ class StatusReader:
         return sample
 
     def settle(self, most: int, hold_s: float = 0.0) -> None:
-        """Read until at most `most` workers live, at the longest SETTLE_S seconds, and for `hold_s` afterwards."""
+        """Read the status until at most `most` workers live (for SETTLE_S seconds at most), and for `hold_s`
+        afterwards.
+        """
         end_s = time.monotonic() + SETTLE_S
         while time.monotonic() < end_s:
             status = self.read().status
@@ -106,7 +108,7 @@ class Probing:
     """All probes of one run. They do nothing unless the scenario is `probed`; a pool that was closed is not filled."""
 
     def __init__(self, way: Way, recorder: Recorder, scenario: Scenario, info: RunInfo, *, remembers: int = 0) -> None:
-        """`remembers` is of how many last calls the face keeps a record."""
+        """`remembers` is the number of calls of which the face keeps a record."""
         self._remembers = remembers
         self._way = way
         self._recorder = recorder
@@ -127,7 +129,7 @@ class Probing:
         self._reader.stop()
 
     def fill(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
-        """Ask for every worker at once, then for more; then wait until an idle pool has its smallest size.
+        """Make a call for every worker at once, then more calls; then wait until the idle pool has its smallest size.
 
         `make_client` makes a client from its number, its step and its operation's index.
         """
@@ -173,7 +175,7 @@ class Probing:
                 break
 
     def measure_growth(self) -> None:
-        """Make stretches of equal calls, and record what is held after each of them."""
+        """Make several series of equal calls, and record the memory and the descriptors that are held after each."""
         if not self._open or "max_requests" in self._info.options:  # then every stretch has other workers
             return
         if self._info.observed:  # then the harness's own records of the events grow

@@ -1,7 +1,7 @@
-"""Opens, calls and closes a pool once before a run, so that what its engine keeps is there before the run is recorded.
+"""Opens, calls and closes a pool once before a run, so that resources which its engine keeps are there beforehand.
 
 A resource tracker, a fork server or a semaphore that the engine keeps until the process ends is no leftover of the run.
-What a pool leaves behind at each close is still found: the run leaves its own behind.
+A resource that a pool leaves behind at each close is still found: the run leaves one more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Catches what a pool reports to nobody's face: errors that it logs, and exceptions that end its threads.
+"""Catches errors that no caller of a pool sees: errors that the pool logs, and exceptions that end its threads.
 
-A pool that goes on after an internal error answers its calls, and its callers see nothing.
+A pool may go on after an internal error and answer its calls, so that its callers do not notice the error.
 """
 
 from __future__ import annotations

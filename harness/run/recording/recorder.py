@@ -53,12 +53,12 @@ from poolproof.harness.run.recording.worker_tracker import WorkerTracker
 WRITE_EVERY_S = 0.02
 SAMPLE_EVERY_S = 0.1
 BATCH = 32
-"""How many lines are encoded at once; a client that needs the interpreter waits for no more than these."""
+"""How many lines are encoded at once. A client that waits for the interpreter (the GIL) waits for these at most."""
 WRITE_BYTES = 1 << 20
 
 
 class Running(msgspec.Struct):
-    """An operation in progress, and then its end.
+    """An operation in progress; at its end, `end` returns how it ended.
 
     `worker`, `pid` and `received_ns` are set only if a fault or a step waits for a moment of this operation: which
     worker got the request, and when that worker answered. The times in the pool's events are joined when the history is
@@ -144,7 +144,7 @@ class Recorder:
         return running
 
     def detach(self) -> None:
-        """Record that this thread's next events belong to no single operation, as the events of a batch."""
+        """Record that this thread's next events, such as those of a batch, belong to no single operation."""
         self._here.running = None
 
     def complete(self, running: Running, step: Step, *, value: Any, error: BaseException | None) -> Running:  # noqa: ANN401
@@ -225,7 +225,7 @@ class Recorder:
         self._append(MarkLine(name, now_ns(), text))
 
     def leftovers(self, leftovers: Leftovers) -> None:
-        """Record what was left after the close."""
+        """Record the processes, descriptors and threads that were left after the close."""
         self._append(LeftoversLine(leftovers))
 
     def statistics(self, statistics: Statistics) -> None:
@@ -241,7 +241,7 @@ class Recorder:
         self._append(StatusLine(sample))
 
     def growth(self, growth: Growth) -> None:
-        """Record what many plain calls added."""
+        """Record how much memory and how many descriptors many plain calls added."""
         self._append(GrowthLine(growth))
 
     def close(self) -> None:
@@ -354,7 +354,7 @@ def _as_text(op: Op) -> Op:
 
 
 def _origin(error: BaseException) -> str:
-    """Describe where an error that is none of a pool's was raised: the innermost function that a traceback names."""
+    """Describe where an error that is not a PoolError was raised: the innermost function of its traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     if not frames:
         return "never raised"

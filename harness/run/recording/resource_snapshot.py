@@ -41,7 +41,7 @@ def take_census() -> ResourceSnapshot:
 def leftovers_since(
     before: ResourceSnapshot, *, patience_s: float, extra_pids: frozenset[int] = frozenset()
 ) -> Leftovers:
-    """Return the resources that are here now and were not in `before`, and are still held after the grace period.
+    """Return the resources that are not in `before` and are still held after a grace period.
 
     Returns as soon as nothing is left, at the latest after `patience_s` seconds. `extra_pids` are processes that were
     seen during the run and may no longer be descendants of this process.

@@ -1,8 +1,9 @@
-"""What must hold in every simulated history, written from the guarantees G1–G27 and N1–N47, not from the code. Pure.
+"""The rules that every simulated history must obey, written from the guarantees G1–G27 and N1–N47, not from the code.
 
-A history is a list of notes: a kind, a virtual time in nanoseconds, and what the kind tells. `observed` builds from it
-what an observer from outside knows: workers, calls, the queue. Each rule looks at that and at the plan, and says what
-is impossible. The kinds are the methods of `observed.Observed` and of the rules, without their `on_`.
+Pure. A history is a list of notes: a kind, a virtual time in nanoseconds, and values that depend on the kind.
+`observed` builds from the notes what an observer from outside knows: workers, calls, the queue. Each rule compares that
+with the plan, and reports each note that breaks a guarantee (a violation). For each kind of note there is a method
+`on_KIND` in `observed.Observed` and in the rules.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["Violation", "violations"]
 
 
 def violations(plan: Plan, history: Sequence[tuple[Any, ...]]) -> list[Violation]:
-    """Return what is impossible in this history, the earliest first."""
+    """Return the broken guarantees of this history, the earliest first."""
     observed = Observed(plan)
     rules = [rule(observed) for rule in RULES]
     react: dict[str, list[Any]] = {}

@@ -1,4 +1,4 @@
-"""The rules of calls: one outcome, the own answer, at most once, the truth about what was sent, and deadlines. Pure."""
+"""The rules of calls: one outcome, the right answer, at most one execution, a true `sent`, and deadlines. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATE = ("put", "append")
 PROMPT = ("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial")
 """Faults that a client finds as soon as they happen."""
 INNOCENT = ("echo", "big", "put", "get", "fail", "stream")
-"""The operations after which it is clear whether their worker has misbehaved."""
+"""Operations after which an observer knows for certain whether their worker has misbehaved."""
 NEVER_SENT = ("CheckoutTimeout", "QueueFull", "CircuitOpen", "SessionLost", "InvalidRequest")
 NO_RESULT = (
     *("garbage", "wrong_id", "part", "oversize", "die_at_once", "die_while", "die_after", "die_partial"),
@@ -23,10 +23,10 @@ NO_RESULT = (
 
 
 class CallRules(Rules):
-    """G1, G3, G4, G11, G12, G25, G27."""
+    """The rules of calls: guarantees G1, G3, G4, G11, G12, G25 and G27."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.unsent: dict[int, str] = {}
         self.executed: dict[int, int] = {}
         self.counts: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class CallRules(Rules):
         self.items[index] = self.seen.now_ns
 
     def on_write(self, worker_id: int, number: int) -> None:
-        """A request is written that does not fit into the pipe, or by nobody who holds the worker."""
+        """A request is written that does not fit into the pipe, or whose writer does not hold the worker."""
         if number < 0:
             if self.seen.workers[worker_id].ready_ns:
                 self.wrong("G2", f"worker {worker_id} is written to, and nobody holds it")
@@ -51,7 +51,7 @@ class CallRules(Rules):
             self.torn.add(number)
 
     def on_arrive(self, worker_id: int, request_id: int, nonce: int, command: str, session: str | None) -> None:
-        """See Observed."""
+        """A worker has read a request."""
         seen = self.seen
         if nonce < 0:
             return
@@ -86,7 +86,7 @@ class CallRules(Rules):
         self.guilty.add(worker_id)
 
     def on_exit(self, worker_id: int) -> None:
-        """See Observed."""
+        """A worker's process has ended."""
         if self.seen.workers[worker_id].killed_ns is None:
             self.guilty.add(worker_id)
 
@@ -103,11 +103,11 @@ class CallRules(Rules):
         """A client got no lease."""
         op = self.seen.seen[index]
         if sent != "no":
-            self.wrong("G4", f"operation {index} got no lease, and says sent={sent}")
+            self.wrong("G4", f"operation {index} got no lease, but its error has sent={sent}")
         self._in_time(op, outcome, op.deadline_ns)
 
     def on_outcome(self, index: int, item: int, outcome: str, sent: str, value: Any) -> None:  # noqa: ANN401
-        """See Observed."""
+        """A client has the outcome of a call."""
         seen = self.seen
         op = seen.seen[index]
         if item in op.outcomes and not (op.op.kind == "lease" and outcome == "Cancelled"):
@@ -128,7 +128,7 @@ class CallRules(Rules):
             if not must_fail(op.op, item):
                 self.wrong("G1", f"call {nonce} ({op.op.kind}) got CommandError")
             if not self.executed.get(nonce):
-                self.wrong("G4", f"call {nonce} got an error, and no worker executed it")
+                self.wrong("G4", f"call {nonce} got an error, although no worker executed it")
         elif outcome != "Cancelled":
             self._failed(op, nonce, outcome, sent, value)
 
@@ -173,7 +173,7 @@ class CallRules(Rules):
         if not fits:
             self.wrong("G1", f"call {nonce} ({kind}) got the answer {value!r}")
         if not self.executed.get(nonce):
-            self.wrong("G1", f"call {nonce} got an answer, and no worker executed it")
+            self.wrong("G1", f"call {nonce} got an answer, although no worker executed it")
         if item == 0 and op.op.fault in NO_RESULT and kind != "stream" and (kind == "echo" or op.op.fault != "twice"):
             self.wrong("G25", f"call {nonce} got a result from a worker whose fault was {op.op.fault}")
 
@@ -184,17 +184,17 @@ class CallRules(Rules):
             self.wrong("G4", f"call {nonce} got {outcome} and sent={sent}")
         if sent == "no":
             if arrived:
-                self.wrong("G4", f"call {nonce} got {outcome} and sent=no, and a worker has it")
+                self.wrong("G4", f"call {nonce} got {outcome} with sent=no, although a worker has its request")
             if op.op.session is None and op.op.kind in ("echo", "fail", "big") and op.number in self.torn:
-                self.wrong("G4", f"call {nonce} got {outcome} and sent=no, and a part of it was written")
+                self.wrong("G4", f"call {nonce} got {outcome} with sent=no, although a part of its request was written")
             self.unsent[nonce] = f"{outcome}, sent=no"
         worker = seen.workers.get(worker_id or 0)
         if sent == "yes" and not arrived and (worker is None or not (worker.exited_ns or worker.killed_ns)):
-            self.wrong("G4", f"call {nonce} got {outcome} and sent=yes, and no worker has it")
+            self.wrong("G4", f"call {nonce} got {outcome} with sent=yes, although no worker has its request")
         if sent == "maybe" and seen.closing_ns is None and op.op.kind == "echo" and op.op.session is None:
             small = op.op.size < 300 and seen.plan.traits["pipe_bytes"] > 1000 and op.number not in self.torn
             if small and not seen.interrupted:
-                self.wrong("G4", f"call {nonce} got {outcome} and sent=maybe, and its request fits into the pipe")
+                self.wrong("G4", f"call {nonce} got {outcome} with sent=maybe, although its request fits into the pipe")
         ends_later = op.op.kind == "lease"  # its worker is cut off, or ended with the lease
         if (
             outcome == "CallTimeout"
@@ -202,19 +202,19 @@ class CallRules(Rules):
             and not ends_later
             and (worker is None or not (worker.killed_ns or worker.exited_ns))
         ):
-            self.wrong("G12", f"call {nonce} got CallTimeout, and worker {worker_id} was not killed")
+            self.wrong("G12", f"call {nonce} got CallTimeout, but worker {worker_id} was not killed")
         cut_off = op.op.kind == "lease" and worker is not None and worker.killed_ns is not None
         if outcome == "WorkerCrashed" and seen.plan.calm and seen.closing_ns is None and not cut_off:
-            self.wrong("G25", f"call {nonce} got WorkerCrashed, and nothing has gone wrong")
+            self.wrong("G25", f"call {nonce} got WorkerCrashed, although nothing had gone wrong")
         innocent = worker is not None and worker.worker_id not in self.guilty and op.op.kind in INNOCENT
         if outcome == "WorkerCrashed" and innocent and seen.closing_ns is None:
-            self.wrong("G25", f"call {nonce} got WorkerCrashed, and worker {worker_id} did nothing wrong")
+            self.wrong("G25", f"call {nonce} got WorkerCrashed, although worker {worker_id} did nothing wrong")
         if outcome == "CallTimeout" and op.op.fault in PROMPT and op.op.kind == "echo" and op.granted_ns is not None:
             told_ns = max(op.granted_ns, op.entered_ns) + (op.op.service_ms + 1) * MS + seen.slack_ns
             by_stdout = not seen.plan.traits["reply_pipes"]  # else its client may sleep where nothing comes
             if by_stdout and told_ns < op.deadline_ns and worker is not None and not seen.plan.deaths:
                 self.wrong(
-                    "G25", f"call {nonce} got CallTimeout, and worker {worker_id} broke the protocol long before"
+                    "G25", f"call {nonce} got CallTimeout, although worker {worker_id} broke the protocol long before"
                 )
         if outcome == "CallTimeout" and innocent and op.op.fault in ("", "split") and op.granted_ns is not None:
             pieces = 6 if op.op.kind == "big" or op.op.fault else 1
@@ -255,7 +255,7 @@ class CallRules(Rules):
                 <= len(seen.waiting) + len(seen.own_waiting)
             )
         ):
-            self.wrong("G27", f"{len(seen.waiting)} calls wait, and the status says {waiting}")
+            self.wrong("G27", f"{len(seen.waiting)} calls wait, but the status says {waiting}")
 
     def on_final(
         self, submitted: int, in_flight: int, outcomes: dict[str, int], sessions: list[Any], state: str
@@ -274,7 +274,7 @@ class CallRules(Rules):
             self.wrong("G27", f"clients have the outcomes {dict(self.counts)}; the pool counts {outcomes}")
 
     def at_end(self) -> None:
-        """See Rules."""
+        """Check the rules that apply to the whole history."""
         for op in self.seen.seen.values():
             kind = op.op.kind
             if not op.ended:

@@ -9,22 +9,22 @@ from poolproof.harness.simulation.properties.observed import Rules
 
 
 class ClosingRules(Rules):
-    """G20, G22."""
+    """The rules of the close: guarantees G20 and G22."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.grace_ns = 0
         self.closed_ns: int | None = None
         self.waited: dict[int, int] = {}
         self.last_ns = 0
 
     def on_close(self, grace_ns: int) -> None:
-        """See Observed."""
+        """The pool is being closed."""
         self.grace_ns = grace_ns
         self.waited = {op.op.index: number for number, op in self.seen.waiting.items() if not op.ended}
 
     def on_outcome(self, index: int, item: int, outcome: str, sent: str, value: Any) -> None:  # noqa: ANN401
-        """See Observed."""
+        """A client has the outcome of a call."""
         seen = self.seen
         close_ns = seen.closing_ns
         if close_ns is None:
@@ -39,11 +39,11 @@ class ClosingRules(Rules):
             self.wrong("G22", f"operation {index} waited at the close, and got {outcome}")
 
     def on_free(self, worker_id: int, number: int, unread: int) -> None:
-        """See Observed."""
+        """A worker is taken from a call; `unread`: bytes that the worker sent are left."""
         self.last_ns = self.seen.now_ns
 
     def on_kill(self, worker_id: int) -> None:
-        """See Observed."""
+        """The pool kills a living worker."""
         seen = self.seen
         worker = seen.workers[worker_id]
         holder = seen.by_number.get(worker.holder or 0)
@@ -73,7 +73,7 @@ class ClosingRules(Rules):
                 self.wrong("G21", f"worker {worker.worker_id} was not reaped at the close")
 
     def on_arrive(self, worker_id: int, *_: object) -> None:
-        """See Observed."""
+        """A worker has read a request."""
         if self.closed_ns is not None:
             self.wrong("G22", f"worker {worker_id} gets a request after the close")
 

@@ -17,7 +17,7 @@ LOOK_NS = 2 * MS + ROUNDING_NS
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """What is impossible, and the guarantee that says so."""
+    """A broken guarantee: its number, and a sentence that says what happened."""
 
     guarantee: str
     what: str
@@ -47,7 +47,7 @@ class SeenWorker:
 
     @property
     def idle(self) -> bool:
-        """Whether the worker could serve a call now, as far as one can see."""
+        """Whether the worker could serve a call now, as far as an observer knows."""
         leaving = self.killed_ns or self.retired_ns or self.exited_ns or self.failed_ns
         return self.ready_ns is not None and self.holder is None and not leaving and not self.dirty
 
@@ -70,7 +70,7 @@ class SeenOp:
         self.entered_ns = invoked_ns
         self.ended = False
         self.doubtful = False
-        """Whether the call may have been refused together with a failed start, without its client knowing yet."""
+        """Whether a failed start may already have ended the call, although its client does not know it yet."""
         self.granted_ns: int | None = None
 
 
@@ -91,9 +91,10 @@ class Observed:
         """How long a worker that is told to leave may need until it is reaped."""
         """How much later than its deadline a call may end: the supervisor's rounding, its delay, and a kill."""
         self.grace_ns = 5 * MS
-        """How much later still, if it got its worker at the very moment of its deadline."""
+        """How much later a call may end if it got its worker at the very moment of its deadline, in nanoseconds."""
         self.exact = not traits["preempt_every"] and not self.late_ns
-        """Whether each step is whole, so that nothing is seen half done."""
+        """Whether no step of this plan is interrupted by another one, so that the observer sees no half-finished step.
+        """
         self.interrupted = any(op.interrupt for op in plan.ops)
         self.now_ns = 0
         self.found: list[Violation] = []
@@ -101,15 +102,15 @@ class Observed:
         self.workers: dict[int, SeenWorker] = {}
         self.living: dict[int, SeenWorker] = {}
         self.gone: deque[SeenWorker] = deque(maxlen=8)
-        """The workers that have ended last."""
+        """The last few workers that have ended."""
         self.dead: dict[int, SeenWorker] = {}
-        """The workers that have ended and that a call holds still."""
+        """The workers that have ended while a call holds them."""
         self.unreaped: set[int] = set()
         """The workers that have ended, and whose exit status the pool has not collected."""
         self.seen: dict[int, SeenOp] = {}
         self.by_number: dict[int, SeenOp] = {}
         self.own: dict[int, str] = {}
-        """The sessions of the pool's own calls."""
+        """The sessions of calls that the pool makes itself, by the number of the call."""
         self.own_waiting: set[int] = set()
         self.waiting: dict[int, SeenOp] = {}
         self.closing_ns: int | None = None
@@ -139,7 +140,7 @@ class Observed:
         self.by_number[number] = self.seen[index]
 
     def on_own(self, number: int, session: str) -> None:
-        """A call of the pool's own, which ends a session that nobody uses."""
+        """The pool makes a call of its own, which ends a session that no client has used for a long time."""
         self.own[number] = session
 
     def on_queue(self, number: int) -> None:
@@ -194,7 +195,7 @@ class Observed:
             self.workers[worker_id].dirty = True
 
     def on_answer(self, worker_id: int, nonce: int) -> None:
-        """A worker has written whatever it wrote for a request."""
+        """A worker has written its response to a request, or whatever it writes instead."""
         self.workers[worker_id].outstanding -= 1
 
     def on_spawn(self, worker_id: int) -> None:
@@ -207,7 +208,7 @@ class Observed:
         worker.ready_ns = worker.idle_ns = worker.pinged_ns = self.now_ns
 
     def on_startfail(self, worker_id: int) -> None:
-        """The pool gives a start up."""
+        """The pool has given up the start of a worker."""
         self.workers[worker_id].failed_ns = self.now_ns
         if not any(worker.ready_ns for worker in self.living.values()):
             for op in self.waiting.values():
@@ -249,7 +250,7 @@ class Observed:
         self.waiting.pop(seen.number, None)
 
     def on_quiet(self) -> None:
-        """Nothing more happens at this time, and somebody waits."""
+        """Nothing more happens at this moment, and at least one client is waiting."""
         for op in self.waiting.values():
             op.doubtful = False
 
@@ -259,7 +260,7 @@ class Observed:
 
 
 class Rules:
-    """Some of the rules. A method `on_KIND` is called before the note has its effect on `observed`."""
+    """The base class of a group of rules. Its method `on_KIND` is called before the note changes `observed`."""
 
     def __init__(self, observed: Observed) -> None:
         self.seen = observed
@@ -267,7 +268,7 @@ class Rules:
         self.prepare()
 
     def prepare(self) -> None:
-        """Set up what these rules remember."""
+        """Set up the state of these rules before the first note."""
 
     def at_end(self) -> None:
-        """Check what can only be said of the whole history."""
+        """Check the rules that apply to the whole history."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from poolproof.harness.simulation.properties.observed import Rules, SeenOp, SeenWorker
 
 UNKNOWN = 0
-"""The worker of a session that has just ended: a call may have begun it anew already."""
+"""In place of the worker of a session that has just ended, because a call may have begun it again."""
 
 
 class QueueRules(Rules):
-    """G2, G5, G6, G7, G9, G14 for the queue."""
+    """The rules of the queue and of leases: guarantees G2, G5, G6, G7 and G9, and G14 for the queue's length."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.busy: dict[str, int] = {}
         self.home: dict[str, int] = {}
         self.idle_since: dict[tuple[int, int], int] = {}
@@ -22,7 +22,7 @@ class QueueRules(Rules):
         self.ended: set[int] = set()
 
     def on_queue(self, number: int) -> None:
-        """See Observed."""
+        """A call has to wait for a worker."""
         seen, most = self.seen, self.seen.config.max_queue
         op = seen.by_number.get(number)
         if op is None:
@@ -41,7 +41,7 @@ class QueueRules(Rules):
             self.wrong("G22", f"operation {op.op.index} waits in a pool that is closed")
 
     def on_outcome(self, index: int, item: int, outcome: str, *_: object) -> None:
-        """See Observed."""
+        """A client has the outcome of a call."""
         seen = self.seen
         if (
             outcome == "QueueFull"
@@ -54,7 +54,7 @@ class QueueRules(Rules):
             self.wrong("G14", f"operation {index} got QueueFull, and the queue has no limit")
 
     def on_grant(self, worker_id: int, number: int) -> None:
-        """See Observed."""
+        """A worker is given to a call."""
         seen = self.seen
         worker = seen.workers[worker_id]
         if worker.holder is not None:
@@ -123,7 +123,7 @@ class QueueRules(Rules):
         return home is not None and (home is worker or home.released_ns is not None)
 
     def on_free(self, worker_id: int, number: int, unread: int) -> None:
-        """See Observed."""
+        """A worker is taken from a call; `unread`: bytes that the worker sent are left."""
         op = self.seen.by_number.get(number)
         session = self.seen.own.get(number) if op is None else op.op.session
         if session is not None:
@@ -132,7 +132,7 @@ class QueueRules(Rules):
                 self.home[session] = UNKNOWN
 
     def on_own(self, number: int, session: str) -> None:
-        """See Observed."""
+        """The pool makes a call of its own, which ends a session that no client has used for a long time."""
         self.on_ended(-1, session, 1)
 
     def on_ended(self, index: int, session: str, found: int) -> None:
@@ -149,7 +149,7 @@ class QueueRules(Rules):
                 self.home[session] = worker_id
 
     def on_quiet(self) -> None:
-        """Nothing more happens at this time, and somebody waits."""
+        """Nothing more happens at this moment, and at least one client is waiting."""
         seen, now = self.seen, self.seen.now_ns
         still: dict[tuple[int, int], int] = {}
         idle = [worker for worker in seen.living.values() if worker.idle]
@@ -163,7 +163,7 @@ class QueueRules(Rules):
         self.idle_since = still
 
     def on_event(self, kind: str, call: int | None, worker: int | None, outcome: str) -> None:
-        """The observer is told of an event."""
+        """The pool has reported an event to its observer."""
         if call is None:
             return
         if kind == "offer":
@@ -178,7 +178,7 @@ class QueueRules(Rules):
             self.done.add(call)
 
     def at_end(self) -> None:
-        """See Rules."""
+        """Check the rules that apply to the whole history."""
         for call in self.offered:
             op = self.seen.by_number.get(call)
             if op is not None and op.op.interrupt:

@@ -18,7 +18,7 @@ MOST_STATES = 64
 
 
 class Known:
-    """The states that one session may have, each with the changes that it contains and that are not acknowledged."""
+    """The states that one session may have, each with the unacknowledged changes that it contains."""
 
     def __init__(self) -> None:
         self.states: list[tuple[State, frozenset[int]]] = [({}, frozenset())]
@@ -28,23 +28,23 @@ class Known:
         self.version = 0
         self.ended = False
         self.ended_ns = -1
-        """When a client has ended the session last."""
+        """When a client last ended the session, in nanoseconds; -1 if no client has."""
 
     def change(self, nonce: int, command: str) -> None:
-        """A worker has made a change; its client may never know."""
+        """Record that a worker has made a change, of which its client may never know."""
         made = [(_changed(state, nonce, command), open_ | {nonce}) for state, open_ in self.states]
         self.unsettled.append((nonce, command))
         self.states = _distinct([*self.states, *made]) if len(made) > 1 else [*self.states, *made]
 
     def settle(self, nonce: int, *, made: bool) -> None:
-        """The client has an outcome that says whether the change was made."""
+        """Record that the client has an outcome, which says whether the change was made."""
         self.unsettled = [each for each in self.unsettled if each[0] != nonce]
         kept = [(state, open_ - {nonce}) for state, open_ in self.states if (nonce in open_) is made]
         if kept:
             self.states = _distinct(kept)
 
     def may_be_empty(self) -> None:
-        """The session may have ended."""
+        """Record that the session may have ended."""
         # A change that is not acknowledged yet may have been made before that end, or after it, or not at all.
         fresh: list[tuple[State, frozenset[int]]] = []
         for made in _subsets(self.unsettled):
@@ -58,16 +58,16 @@ class Known:
         self.ended = True
 
     def reset(self) -> None:
-        """The session has ended."""
+        """Record that the session has ended."""
         self.states = [({}, frozenset())]
         self.ended = True
 
 
 class SessionRules(Rules):
-    """G17, G18, G19."""
+    """The rules of sessions: guarantees G17, G18 and G19."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.known: dict[str, Known] = {}
         self.expected: dict[int, list[State]] = {}
         self.ending: dict[str, set[int]] = {}
@@ -78,7 +78,7 @@ class SessionRules(Rules):
         return self.known.setdefault(name, Known())
 
     def on_invoke(self, index: int, deadline_ns: int, until_ns: int) -> None:
-        """See Observed."""
+        """A client begins an operation."""
         op = self.seen.ops[index]
         if op.session is not None:
             if op.kind == "end":
@@ -114,7 +114,7 @@ class SessionRules(Rules):
             self.expected[nonce] = [state for state, _ in known.states]
 
     def on_outcome(self, index: int, item: int, outcome: str, sent: str, value: Any) -> None:  # noqa: ANN401
-        """See Observed."""
+        """A client has the outcome of a call."""
         op = self.seen.ops[index]
         if op.session is None:
             return
@@ -140,7 +140,7 @@ class SessionRules(Rules):
         elif outcome == "SessionLost":
             small = self.seen.config.session_log_bytes < 2**20
             if not small and len(self.seen.plan.deaths) < 3 and not self.seen.plan.traits["no_cleanup"]:
-                self.wrong("G17", f"operation {index} got SessionLost, and nothing has cost the session's state")
+                self.wrong("G17", f"operation {index} got SessionLost, although the session's state was not lost")
 
     def on_ended(self, index: int, session: str, found: int) -> None:
         """A client has ended a session."""
@@ -156,7 +156,7 @@ class SessionRules(Rules):
         return any(op.op.session == session and not op.ended and op.op.index != index for op in self.seen.seen.values())
 
     def on_end(self, index: int) -> None:
-        """See Observed."""
+        """A client has ended an operation."""
         op = self.seen.ops[index]
         if op.kind == "end" and op.session is not None and index in self.ending.get(op.session, set()):
             self.ending[op.session].discard(index)  # interrupted: ended or not

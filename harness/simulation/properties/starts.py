@@ -8,16 +8,16 @@ from poolproof.harness.simulation.properties.observed import Rules
 LONGEST_DELAY_NS = 1_000_000_000
 FIRST_DELAY_NS = 50 * MS
 EARLY_NS = 1_000_000_000
-"""A worker that the pool has not ended, and that ends so soon after it was ready and before a call, has ended early."""
+"""A worker that ends by itself this soon after it was ready, and before it served a call, has ended early."""
 FREE_EARLY_ENDS = 2
 """How many workers may end early in a row, for each place of the pool, without a delay of starts."""
 
 
 class StartRules(Rules):
-    """G13, G15 for lazy pools."""
+    """The rules of starts: guarantee G13, and G15 for lazy pools."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.failures = 0
         self.failed_ns = 0
         self.unlucky = 0
@@ -44,7 +44,7 @@ class StartRules(Rules):
 
     @property
     def excused(self) -> bool:
-        """Whether so many workers have ended early that the pool may take later ends for failed starts."""
+        """Whether so many workers have ended early that the pool may count the next early ends as failed starts."""
         return self.unlucky > FREE_EARLY_ENDS * self.seen.most
 
     def _note_failure(self) -> None:
@@ -60,7 +60,7 @@ class StartRules(Rules):
                 op.doubtful = True
 
     def on_exit(self, worker_id: int) -> None:
-        """See Observed."""
+        """A worker's process has ended."""
         worker, seen = self.seen.workers[worker_id], self.seen
         if worker.ready_ns is not None and not worker.returned and seen.now_ns - worker.ready_ns < EARLY_NS:
             self.unlucky += 1
@@ -68,7 +68,7 @@ class StartRules(Rules):
                 self._note_failure()
 
     def on_spawn(self, worker_id: int) -> None:
-        """See Observed."""
+        """A worker is being started."""
         seen = self.seen
         self.burst = self.burst + 1 if seen.now_ns == self.burst_ns else 1
         self.burst_ns = seen.now_ns
@@ -81,7 +81,7 @@ class StartRules(Rules):
         self.stuck = None
 
     def on_startfail(self, worker_id: int) -> None:
-        """See Observed."""
+        """The pool has given up the start of a worker."""
         seen = self.seen
         worker = seen.workers[worker_id]
         took = seen.now_ns - worker.spawned_ns
@@ -105,7 +105,7 @@ class StartRules(Rules):
                 self.refused = set() if serving else set(seen.waiting)
 
     def on_ready(self, worker_id: int) -> None:
-        """See Observed."""
+        """The pool has read the answer to the init ping."""
         seen = self.seen
         took = seen.now_ns - seen.workers[worker_id].spawned_ns
         if took > seen.config.start_timeout_s * 1e9 + seen.slack_ns:
@@ -122,7 +122,7 @@ class StartRules(Rules):
         self.failures = 0
 
     def on_outcome(self, index: int, item: int, outcome: str, *_: object) -> None:
-        """See Observed."""
+        """A client has the outcome of a call."""
         if outcome == "CircuitOpen":
             self._must_be_open(index)
 
@@ -143,7 +143,7 @@ class StartRules(Rules):
             self.wrong("G13", f"operation {index} got CircuitOpen while a worker is idle")
 
     def on_quiet(self) -> None:
-        """Nothing more happens at this time, and somebody waits."""
+        """Nothing more happens at this moment, and at least one client is waiting."""
         seen, now = self.seen, self.seen.now_ns
         for number in self.refused & seen.waiting.keys():
             if now - self.tripped_ns > seen.slack_ns and seen.closing_ns is None and not seen.interrupted:

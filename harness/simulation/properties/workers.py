@@ -11,10 +11,10 @@ RECOVERY_NS = 2500 * MS
 
 
 class WorkerRules(Rules):
-    """G8, G12, G14, G15, G16, N32, N37."""
+    """The rules of workers: guarantees G8, G12, G14, G15, G16, N32 and N37."""
 
     def prepare(self) -> None:
-        """See Rules."""
+        """Set up the state of these rules before the first note."""
         self.floor = self.seen.floor
         self.pings: list[int] = []
         self.last_change_ns = 0
@@ -26,7 +26,7 @@ class WorkerRules(Rules):
             self.wrong("G14", f"{ready} workers are ready")
 
     def on_spawn(self, worker_id: int) -> None:
-        """See Observed."""
+        """A worker is being started."""
         seen = self.seen
         self.last_change_ns = seen.now_ns
         living = seen.living.values()
@@ -56,7 +56,7 @@ class WorkerRules(Rules):
         return limit is not None and 4 * (worker.served + worker.leases) >= 3 * limit
 
     def on_free(self, worker_id: int, number: int, unread: int) -> None:
-        """See Observed."""
+        """A worker is taken from a call; `unread`: bytes that the worker sent are left."""
         seen = self.seen
         sure = [w for w in seen.living.values() if not (w.killed_ns or w.retired_ns or w.failed_ns)]
         sure = [w for w in sure if w.worker_id not in self.excess]  # those are about to leave
@@ -73,12 +73,12 @@ class WorkerRules(Rules):
             self.wrong("G15", f"worker {worker_id} is above the pool's size, and was kept while no call waited")
 
     def at_end(self) -> None:
-        """See Rules."""
+        """Check the rules that apply to the whole history."""
         for worker_id in list(self.excess):
             self._not_excess(worker_id)
 
     def on_retire(self, worker_id: int) -> None:
-        """See Observed."""
+        """The pool asks a worker to leave."""
         self._not_excess(worker_id)
         seen, config = self.seen, self.seen.config
         worker = seen.workers[worker_id]
@@ -107,7 +107,7 @@ class WorkerRules(Rules):
             self.wrong("G16", f"worker {worker_id} is retired without a reason: {worker.served} served, {idle} ns idle")
 
     def on_grant(self, worker_id: int, number: int) -> None:
-        """See Observed."""
+        """A worker is given to a call."""
         self._not_excess(worker_id)
         seen = self.seen
         if number in seen.by_number or number in seen.own:
@@ -126,7 +126,7 @@ class WorkerRules(Rules):
             self.wrong("N37", f"{len(self.pings)} pings within one interval")
 
     def on_exit(self, worker_id: int) -> None:
-        """See Observed."""
+        """A worker's process has ended."""
         self._not_excess(worker_id)
         self.last_change_ns = self.seen.now_ns
 
@@ -135,11 +135,11 @@ class WorkerRules(Rules):
         seen, config = self.seen, self.seen.config
         now = seen.now_ns
         if waiting:
-            self.wrong("G9", f"{waiting} calls wait, and every client has ended")
+            self.wrong("G9", f"{waiting} calls wait, although every client has ended")
         if held and not config.ping_interval_s and not config.session_ttl_s:
-            self.wrong("G26", f"the workers {held} are held, and every client has ended")
+            self.wrong("G26", f"the workers {held} are held, although every client has ended")
         if floor < self.floor:
-            self.wrong("G8", f"the pool wants {floor} workers; {self.floor} are asked for")
+            self.wrong("G8", f"the pool keeps at least {floor} workers; it was asked to keep {self.floor}")
         for worker in seen.workers.values():
             if worker.retired_ns and not worker.exited_ns and now - worker.retired_ns > RECOVERY_NS:
                 self.wrong("G12", f"worker {worker.worker_id} does not leave, and was not killed")
@@ -175,13 +175,13 @@ class WorkerRules(Rules):
             self.wrong("G24", f"the pool met a fault of its own: {message} {error}")
 
     def on_supervisor_waits(self) -> None:
-        """The supervisor makes others wait."""
-        self.wrong("G10", "the supervisor waits for something")
+        """The supervisor waits while other work depends on it, which it never may."""
+        self.wrong("G10", "the supervisor waits, which it never may")
 
     def on_status(self, submitted: int, in_flight: int, outcomes: Any, workers: list[Any], waiting: int) -> None:  # noqa: ANN401
-        """See CallRules."""
+        """A client has asked for the status."""
         limit = self.seen.config.max_requests
         for worker_id, _, served in workers:
             worker = self.seen.workers[worker_id]
             if limit is None and self.seen.plan.calm and served > worker.served + worker.leases:
-                self.wrong("G27", f"worker {worker_id} has served {worker.served}, and the status says {served}")
+                self.wrong("G27", f"worker {worker_id} has served {worker.served} calls, but the status says {served}")

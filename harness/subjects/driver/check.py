@@ -32,7 +32,7 @@ PATIENCE_S = 5.0
 
 
 class Rule(NamedTuple):
-    """A rule: its number on the page, what it says, and a function that tries it. `opened`: on an open pool."""
+    """A rule: its number on the page, its text, and a function that tries it; `opened`: it needs an open pool."""
 
     number: str
     text: str
@@ -41,7 +41,7 @@ class Rule(NamedTuple):
 
 
 class Tried(NamedTuple):
-    """What became of a rule: `kept` is None if it was not tried."""
+    """The result for a rule: whether the driver kept it. `kept` is None if the rule was not tried."""
 
     rule: Rule
     kept: bool | None
@@ -49,7 +49,7 @@ class Tried(NamedTuple):
 
 
 def check_driver(command: str) -> Iterator[Tried]:
-    """Try each rule, and yield what became of it. Raises UsageError if the driver cannot be started."""
+    """Try each rule, and yield its result. Raises UsageError if the driver cannot be started."""
     for rule in RULES:
         with tempfile.TemporaryDirectory(prefix="poolproof-driver-") as folder:
             yield _attempt(rule, command, Path(folder))

@@ -1,7 +1,7 @@
 """A conversation with one driver: requests by id, answers in any order, events between them.
 
 Every failure is a DriverError that names the driver and what it did; its last lines on stderr are part of it. A driver
-that breaks the protocol is ended at once: after that nothing that it writes could be trusted.
+that breaks the protocol is ended at once, because nothing that it writes afterwards can be trusted.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ PROTOCOL = 1
 TYPES = ("hello", "open", "call", "end_session", "status", "warm_up", "restart", "close")
 JOURNAL = "journal"
 STATISTICS = "statistics"
-"""What a driver can show beside the capabilities of a pool: its workers keep journals, and `status` has its counts."""
+"""Words for evidence that a driver may list as capabilities: its workers keep journals; `status` has its own counts."""
 OF_POOLS = (Capability.SESSIONS, Capability.KILL, Capability.EVENTS, Capability.WARM_UP, Capability.RESTART)
 CAPABILITIES = frozenset({JOURNAL, STATISTICS, *(word.value for word in OF_POOLS)})
 """The words that a driver may list as its capabilities."""
@@ -82,7 +82,7 @@ ERRORS: dict[str, type[PoolError]] = {
 }
 """The errors that a driver may answer, by name."""
 USUAL_SENT = {"CommandError": Sent.YES, "CallTimeout": Sent.MAYBE, "WorkerCrashed": Sent.MAYBE, "Cancelled": Sent.MAYBE}
-"""Whether the request was sent to a worker, if the driver does not tell it; `no` for every other error."""
+"""Whether an error's request was sent to a worker, if the driver does not say; `no` for errors not listed."""
 
 
 class DriverError(PoolError):
@@ -94,7 +94,7 @@ class BrokenRule(Exception):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """An error as the driver tells it."""
+    """An error as the driver reports it."""
 
     name: str
     text: str
@@ -121,7 +121,7 @@ class ReportedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver says of itself: the answer to `hello`.
+    """The driver's description of itself: its answer to `hello`.
 
     `commands` are the commands of its workers; None if the pool starts workers by `worker_command`. `options` are the
     names of further options of PoolConfig that the pool takes. `request_ids`: the request ids on the wire to the
@@ -184,7 +184,7 @@ def result_of(answer: dict[str, Any], *, text: bool) -> Any:  # noqa: ANN401 - a
     """Return the result in the answer to a call. `text`: the driver sends values as texts of JSON.
 
     Such a driver may answer with the worker's whole `response` instead. Raises BrokenRule, and CommandError if the
-    response tells a failure.
+    response is a failure.
     """
     told = answer.get("response", answer.get("result", UNSET)) if text else answer.get("result", UNSET)
     if told is UNSET:
@@ -235,6 +235,6 @@ def as_event(told: ReportedEvent, arrived_ns: int) -> Event:
 
 
 def show(line: bytes) -> str:
-    """Return the begin of a line, for an error."""
+    """Return the beginning of a line, to be part of an error."""
     text = line.decode(errors="replace")
     return repr(text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…")

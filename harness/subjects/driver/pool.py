@@ -1,4 +1,4 @@
-"""A Pool behind a driver: every method is a request to the driver, with a limit after which the driver is to blame.
+"""A Pool behind a driver: every method is a request to the driver, which must answer within a limit.
 
 Knows no language and no scenario. The driver is started with the pool, and ended with all that it has started when the
 pool is closed.
@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 def shake_hands(conversation: Conversation) -> Hello:
-    """Say hello and return what the driver says of itself. Raises DriverError."""
+    """Send `hello` and return the driver's description of itself. Raises DriverError."""
     answer = conversation.ask("hello", {"protocol": 1}, limit_s=HELLO_S)
     try:
         return read_hello(answer)
@@ -80,7 +80,7 @@ def options_for(config: PoolConfig, hello: Hello) -> dict[str, Any]:
 
 
 class DriverPool:
-    """One pool of a driver. Raises DriverError, and what the driver answers to `open`."""
+    """One pool of a driver. Raises DriverError, and the error that the driver answers to `open`."""
 
     def __init__(self, command: str, config: PoolConfig, observer: Observer | None = None) -> None:
         self._config = config
@@ -220,7 +220,7 @@ class DriverPool:
         return (self._config.call_timeout_s or self._hello.call_timeout_s) + SPARE_S
 
     def sessions(self) -> tuple[SessionStatus, ...]:
-        """Return the sessions that the driver tells."""
+        """Return the sessions that the driver reports."""
         return tuple(
             SessionStatus(
                 session_id=told.session,
@@ -243,7 +243,7 @@ class DriverPool:
             raise self._talk.error(f"answered status with a wrong answer: {error}") from error
 
     def status(self) -> PoolStatus:
-        """Return what the driver tells; calls are counted here unless the driver counts them."""
+        """Return the status that the driver reports; this class counts the calls, unless the driver does."""
         told = self._ask_status()
         with self._lock:
             done = dict(self._outcomes)

@@ -99,11 +99,11 @@ class DriverProcess:
             return None
 
     def started(self) -> list[int]:
-        """Return the pids of the living processes that the driver has started, whatever became of their parents."""
+        """Return the pids of the living processes that the driver has started, even if their parents have ended."""
         return [pid for pid, _ in started_in(self._mark) if pid != self._process.pid]
 
     def await_empty(self, timeout_s: float) -> list[int]:
-        """Wait at most `timeout_s` seconds until all processes that the driver has started end. Returns the living."""
+        """Wait at most `timeout_s` seconds until the processes that the driver has started end. Returns those left."""
         deadline = time.monotonic() + timeout_s
         while (left := self.started()) and time.monotonic() < deadline:
             time.sleep(LOOK_S)

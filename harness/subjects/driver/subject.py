@@ -27,13 +27,13 @@ PREFIX = "driver:"
 SHOWN = {JOURNAL: Evidence.JOURNALS, STATISTICS: Evidence.STATISTICS}
 """The evidence that a driver shows by each of these capabilities."""
 TOLD_VARIABLE = "POOLPROOF_DRIVERS"
-"""The environment variable that tells child processes what drivers have said of themselves."""
+"""The environment variable that passes the drivers' descriptions of themselves to child processes."""
 OF_BYTES = frozenset({"binary"})
 """The commands whose arguments or results have bytes."""
 
 
 def driver_subject(name: str) -> Subject:
-    """Start the driver of `driver:COMMAND` once, to ask what it is, and return its subject.
+    """Start the driver of `driver:COMMAND` once, ask it to describe itself, and return its subject.
 
     Raises UsageError if it cannot be started, or does not follow the protocol.
     """
@@ -81,7 +81,7 @@ def _told_before() -> dict[str, dict[str, Any]]:
 
 
 def ask_driver(command: str) -> Hello:
-    """Start the driver, ask what it is, and end it. Raises UsageError that says what it did wrong."""
+    """Start the driver, ask it to describe itself, and end it. Raises UsageError that says what it did wrong."""
     talk = Conversation(command)
     try:
         hello = shake_hands(talk)

@@ -16,7 +16,7 @@ from poolproof.harness.subjects.driver.messages import Hello, result_of
 from poolproof.harness.subjects.driver.pool import options_for, shake_hands
 
 ANSWER_S = 10.0
-"""How long an answer may take that no call delays, in seconds."""
+"""How long the answer to a request that makes no call may take, in seconds."""
 WORKERS = 2
 CALL_S = 10.0
 

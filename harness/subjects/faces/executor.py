@@ -66,7 +66,8 @@ class Submissions(Way):
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
-        """Submit the first call, and map the function over the others, every other time in chunks of a fixed size.
+        """Submit the first call, and call `map` with the others; every second batch is mapped in chunks of a fixed
+        size.
 
         The first failure ends a map, so the calls after it have no result of their own: they get its error. Calls that
         may fail are submitted together instead, so that each has its own result.

@@ -21,10 +21,10 @@ def async_pool(call: Callable[..., Any], *, sessions: bool = False, restart: Res
     """Make a factory of pools from `async def call(request)`, or from a class or factory of such clients.
 
     A coroutine function is called itself: with the arguments of the call, or with (command, args) or (command, args,
-    session) if it takes so many. A class or factory is called in the loop for each pool; it may take the number of
-    workers, and what it makes has a coroutine method `call`. It is entered if it is an async context manager, and
-    closed by `aclose` or `close` if it has one. `sessions` and `restart` are as for `callable_pool`; a restart function
-    may be a coroutine function.
+    session) if it takes two or three parameters. A class or factory is called in the loop for each pool; it may take
+    the number of workers, and what it makes has a coroutine method `call`. It is entered if it is an async context
+    manager, and closed by `aclose` or `close` if it has one. `sessions` and `restart` are as for `callable_pool`; a
+    restart function may be a coroutine function.
     """
     require_callable(call)
     capabilities = {Capability.SESSIONS} if sessions else set()

@@ -1,4 +1,4 @@
-"""What carries the calls of a user's own pool. Each engine says how a call is made, and which errors mean what."""
+"""Engines make the calls of a user's own pool. Each engine defines how a call is made and what its errors mean."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from poolproof.bridge import PoolConfig
 from poolproof.harness.model.errors import UsageError
 
 CRASHES: tuple[type[BaseException], ...] = (BrokenExecutor, ConnectionError, EOFError)
-"""The errors by which a call is taken to have met a dead worker, in any engine."""
+"""Errors that mean, in any engine, that the call's worker has died."""
 
 
 class OwnCall(msgspec.Struct, frozen=True, kw_only=True):
-    """One call: what the clients asked for. `nonce` is the number of the operation, for journals."""
+    """One call of a client: command, arguments and session. `nonce` is the operation's number, for journals."""
 
     command: str
     args: dict[str, Any]
@@ -27,7 +27,7 @@ class OwnCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnEngine(Protocol):
-    """One open pool of the user's."""
+    """The interface of an engine: one open pool that the user has made."""
 
     crashes: tuple[type[BaseException], ...]
     refusals: tuple[type[BaseException], ...]
@@ -48,7 +48,7 @@ class OwnEngine(Protocol):
 
 
 def at_once(function: Callable[[], Any]) -> Future[Any]:
-    """Return the future of a function that is run here and now, in the client's own thread."""
+    """Run the function now, in the caller's thread, and return its outcome as a future."""
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()
     try:

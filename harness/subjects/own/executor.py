@@ -74,7 +74,9 @@ class ExecutorEngine:
         self._kills = itertools.count()
 
     def submit(self, function: Callable[[Any], Any], argument: OwnCall | float) -> Future[Any]:
-        """Run the call's function in a worker, by `function`; with a number, run `function` of that number."""
+        """Run `function` in a worker, with the call and the user's function; if `argument` is a number, with that
+        number.
+        """
         if not isinstance(argument, OwnCall):
             return self._run(function, argument)
         found = self._table.get(argument.command)

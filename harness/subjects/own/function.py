@@ -36,13 +36,13 @@ def callable_pool(call: Callable[..., Any], *, sessions: bool = False, restart: 
 
 
 def require_callable(call: object) -> None:
-    """Raise UsageError if this is nothing that can be called."""
+    """Raise UsageError if the object cannot be called."""
     if not callable(call):
         raise UsageError(f"{call!r:.80} cannot be called: a function, a class or a factory of clients is needed")
 
 
 def client_of(call: Callable[..., Any], config: PoolConfig) -> Any:  # noqa: ANN401 - the user's client
-    """Return the function that is called itself, or what the class or the factory makes."""
+    """Return the user's function itself, or the client that the user's class or factory makes."""
     if isinstance(call, type) or not takes(call, 1):
         return opened(call, config)
     return call
@@ -79,7 +79,7 @@ def _fits(signature: inspect.Signature, count: int) -> bool:
 
 
 class CallableEngine:
-    """One client of the user's. Each call is made in the thread of the one that asked."""
+    """One client that the user has made. Each call runs in the thread that requests it."""
 
     crashes: tuple[type[BaseException], ...] = CRASHES
     refusals: tuple[type[BaseException], ...] = ()

@@ -1,7 +1,7 @@
 """An HTTP service as a subject: JSON in and out, one connection for each client thread.
 
-The client is the standard library's: each client of a run is a thread of its own, so nothing would be gained by another
-package, and a call is never repeated behind the harness's back, as a package with retries would do.
+The client is the standard library's: each client of a run is a thread of its own, so another package would gain
+nothing, and one with retries could repeat a call without the harness knowing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def http_pool(
     of the given name. With `restart=True` the service is stopped and started again in the scenarios that need it: its
     sessions are to outlive that. A function in its place gets the base URL and restarts the workers.
     Status 502 to 504 and a lost connection are taken for a dead worker, any other status from 400 on for an error of
-    the command. Raises UsageError for a URL that is none.
+    the command. Raises UsageError for an invalid URL.
     """
     parts = urlsplit(url.replace("{port}", "80"))
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -71,7 +71,7 @@ def http_pool(
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a call becomes a request."""
+    """The options that turn a call into an HTTP request."""
 
     url: str
     method: str
@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cookie: str
 
     def request(self, call: OwnCall, port: int) -> tuple[str, bytes | None, dict[str, str]]:
-        """Return URL, body and headers."""
+        """Return the URL, the body and the headers of the request for this call."""
         args = dict(call.args)
         words = {"port": str(port), "command": quote(call.command, safe=""), "session": quote(call.session or "")}
         words |= {name: quote(str(args.pop(name)), safe="") for name in list(args) if f"{{{name}}}" in self.url}
@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HttpEngine:
-    """One service, started here or not, and the connections to it."""
+    """One service, started by this engine or by the user, and the connections to it."""
 
     crashes: tuple[type[BaseException], ...] = CRASHES
     refusals: tuple[type[BaseException], ...] = ()

@@ -1,7 +1,7 @@
 """Runs a service as its child, and ends the service when the process that started this one ends.
 
-Entry point, run by its path; it imports nothing of the project. The one that starts it holds the other end of stdin: at
-its end of file, and at SIGTERM, the service gets SIGTERM. Usage: `python keeper.py COMMAND...`.
+Entry point, run by its path; it imports nothing of the project. Its parent holds the other end of stdin: when
+that is closed, or at SIGTERM, the service gets SIGTERM. Usage: `python keeper.py COMMAND...`.
 """
 
 from __future__ import annotations

@@ -30,11 +30,11 @@ from poolproof.harness.subjects.own.processes import descendants
 from poolproof.harness.subjects.peers.pool import WARM_PAUSE_S, Peer, PeerPool
 
 STATISTICS_ARE_OURS = frozenset({Evidence.STATISTICS})
-"""The adapter counts the calls itself, so its counts prove nothing about the pool."""
+"""The evidence that such a pool cannot show: this adapter counts the calls itself, so its counts prove nothing."""
 
 
 class OwnPools(msgspec.Struct, frozen=True, kw_only=True):
-    """A factory of pools for `--pool`, with what the pools can do and what they cannot be asked.
+    """A factory of pools for `--pool`, with the capabilities of the pools and the evidence that they cannot show.
 
     `commands` are empty: the pools run the user's own calls, not the catalogue's.
     """
@@ -65,7 +65,7 @@ class OwnPools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OwnPool(PeerPool):
-    """One pool of the user's. Thread-safe if the user's pool is."""
+    """One pool that the user has made. Thread-safe if the user's pool is."""
 
     def __init__(self, peer: Peer, config: PoolConfig, engine: OwnEngine, before: frozenset[int]) -> None:
         super().__init__(peer, config, engine)
@@ -74,7 +74,9 @@ class OwnPool(PeerPool):
         self.before = before
 
     def restart(self) -> str:
-        """Restart the workers, or kill one, as the user has said; return what was done. Raises ProcessLookupError."""
+        """Restart the workers, or kill one, as the user's `restart` says; return what was done. Raises
+        ProcessLookupError.
+        """
         return self._own.restart()
 
     def warm_up(self, n: int | None = None) -> int:

@@ -8,7 +8,7 @@ import signal
 import psutil
 
 HELPERS = ("resource_tracker", "forkserver", "multiprocessing.managers", "semaphore_tracker")
-"""Words in the command lines of the processes with which engines help themselves: no worker is among them."""
+"""Words in the command lines of helper processes that an engine starts and that are no workers."""
 
 
 def descendants() -> frozenset[int]:

@@ -21,7 +21,7 @@ NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Service:
-    """The process of one service; with an empty command line, a service that runs already."""
+    """The process of one service. If the command line is empty, the service already runs and has no process here."""
 
     def __init__(self, command: str, health: str, start_timeout_s: float) -> None:
         self.port = 0

@@ -1,4 +1,4 @@
-"""What an executor's worker runs for one call: the user's function, between two entries of a journal.
+"""The code that an executor's worker runs for one call: the user's function, between two entries of a journal.
 
 Any process or thread may be the worker. A thread keeps its own journal, under its number in place of a pid. This file
 imports little, because every worker imports it.
@@ -16,7 +16,7 @@ from poolproof.bridge.worker.journal import Journal
 
 
 class Work(NamedTuple):
-    """One call on its way to a worker. `session` is passed on only if the function takes one."""
+    """One call, as it is sent to a worker. `session` is passed to the function only if the function takes it."""
 
     function: Callable[..., Any]
     command: str
@@ -29,7 +29,7 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What the function did: its value, or the text of its error."""
+    """The outcome of the function: its value, or the text of its error."""
 
     value: Any
     error: str | None = None

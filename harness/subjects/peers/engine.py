@@ -24,7 +24,7 @@ class Engine(Protocol):
     """Whether cancelling a running call ends its worker."""
 
     crash_is_own: bool
-    """Whether only the call that the dead worker served gets the crash error, and not all other calls too."""
+    """Whether only the call of the dead worker gets the crash error; if not, all other running calls get it too."""
 
     def submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
         """Run `function(argument)` in a worker."""

@@ -146,7 +146,7 @@ class PeerPool:
         try:
             return _settled_once(self._engine.submit(function, argument))
         except self._engine.crashes as error:
-            raise WorkerCrashed(f"{self._peer.name} takes no call any more: {error}") from error
+            raise WorkerCrashed(f"{self._peer.name} accepts no more calls: {error}") from error
         except self._engine.refusals as error:
             raise PoolClosed(f"pool {self.name!r} is closed: {error}") from error
 

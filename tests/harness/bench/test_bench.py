@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.records.baselines import Baselines
 from poolproof.harness.bench.report import assemble, verdict_of
 from poolproof.harness.bench.running import default_clients, run_bench

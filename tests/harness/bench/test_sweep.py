@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from poolproof.harness.bench.plan import SweepPlan
 from poolproof.harness.bench.show import curve_rows, sweep_markdown
-from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep, curve, summarize
+from poolproof.harness.bench.statistics.curves import curve, summarize
+from poolproof.harness.bench.sweep import carry_out_sweep
 from poolproof.harness.bench.workloads.workloads import call_scenario
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.pytest_plugin.session import Silence

@@ -190,7 +190,7 @@ def test_a_fault_that_lasts_beyond_the_run_is_a_trouble(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("poolproof.harness.run.scenario_run.CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr("poolproof.harness.run.phases.CLOSE_GRACE_S", 0.05)
     release = threading.Event()
     closes: list[float | None] = []
 

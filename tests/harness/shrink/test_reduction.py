@@ -12,9 +12,9 @@ from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Step
+from poolproof.harness.shrink.hints import hints_from
 from poolproof.harness.shrink.reduction import Reduction, Spent, ddmin, size_of
 from poolproof.harness.shrink.selection import Selection, Whole
-from poolproof.harness.shrink.shrinking import hints_from
 
 
 @settings(deadline=None, max_examples=60)

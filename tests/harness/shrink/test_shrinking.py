@@ -20,7 +20,8 @@ from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.pytest_plugin.session import Silence
 from poolproof.harness.run.runner import Request, run
 from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, find_plan, trials_for
+from poolproof.harness.shrink.hints import choose_finding, find_plan
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, trials_for
 from poolproof.harness.subjects.pools import find_pool
 
 BAD = Step(command="echo", label="bad")

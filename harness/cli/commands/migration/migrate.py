@@ -1,7 +1,7 @@
 """Commands of a migration: its status, its steps forward and back, and the checklist before it. Entry point.
 
 Applications and commands find the state by the same rule (poolproof.migration.followers.place). A command that changes
-it names the processes that follow, and ends when all of them serve by the change.
+the state names the processes that follow it, and ends when all of them apply the change.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Who = Annotated[str, typer.Option(help="Who makes the change; the log keeps it. 
 Wait = Annotated[
     float,
     typer.Option(
-        "--wait", metavar="SECONDS", help="How long to wait for processes that have not followed, 0 to 3600 s."
+        "--wait", metavar="SECONDS", help="How long to wait until all processes apply the change, 0 to 3600 s."
     ),
 ]
 Unfollowed = Annotated[
@@ -62,7 +62,7 @@ Unfollowed = Annotated[
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What `status --json` prints. `followed`: every living follower serves by the position."""
+    """What `status --json` prints. `followed`: every living follower applies the position."""
 
     path: str
     sequence: int
@@ -80,9 +80,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 @app.command("status")
 @as_usage
 def status_command(state: State = None, name: Name = "", as_json: AsJson = False) -> int:
-    """Show the current step of the migration, and what each process that follows it serves.
+    """Show the current step of the migration, and the position and calls of each process that follows it.
 
-    Exit code 1 if the state file cannot be read; 3 if no process follows it, or one does not serve by it.
+    Exit code 1 if the state file cannot be read; 3 if no process follows it, or if one does not apply it.
     """
     steering = _open(state, name)
     found = steering.survey()
@@ -94,7 +94,7 @@ def status_command(state: State = None, name: Name = "", as_json: AsJson = False
     elif entry is None:
         say(f"no migration has begun: there is no {steering.file.path}; `poolproof migrate start` begins one")
     elif entry.trouble:
-        warn(f"poolproof: {entry.trouble}; each process keeps what it served by before")
+        warn(f"poolproof: {entry.trouble}; each process keeps its last position")
     else:
         following = steering.next_step(found)
         note = f"; paused: {entry.paused}" if entry.paused else "; finished" if entry.finished else ""
@@ -174,7 +174,7 @@ def promote_command(
 ) -> int:
     """Take the next step of the plan: shadow, then each canary percentage in turn, then v2 for everything.
 
-    Refused while a process does not serve by the present step.
+    Refused while a process does not apply the present step yet.
     """
     return _change(state, name, wait_s, unfollowed, lambda steering: steering.promote(why, who))
 
@@ -203,7 +203,7 @@ def pause_command(
     wait_s: Wait = 10.0,
     unfollowed: Unfollowed = False,
 ) -> int:
-    """Keep the current step, and allow no larger one until `resume`."""
+    """Keep the current step, and allow no step that gives v2 more calls until `resume`."""
     return _change(state, name, wait_s, unfollowed, lambda steering: steering.pause(why, who))
 
 
@@ -217,7 +217,7 @@ def resume_command(
     wait_s: Wait = 10.0,
     unfollowed: Unfollowed = False,
 ) -> int:
-    """End a pause. The limits begin anew."""
+    """End a pause. The limits count anew from now on."""
     return _change(state, name, wait_s, unfollowed, lambda steering: steering.resume(why, who))
 
 

@@ -15,7 +15,8 @@ from poolproof.harness.explore.choosing import Chosen, choose_runs
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.request import Request, Subject
 from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
+from poolproof.harness.shrink.hints import choose_finding, hints_of
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk
 
 SHRINK = Bounds(runs=150, seconds=50.0, repeats=2)
 

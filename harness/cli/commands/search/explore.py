@@ -22,6 +22,7 @@ from poolproof.harness.cli.commands.options import (
     Seed,
     build_request,
     new_folder,
+    parse_duration,
 )
 from poolproof.harness.cli.commands.search.exploration import reduce_each, show_exploration
 from poolproof.harness.cli.output import Terminal, warn
@@ -37,7 +38,6 @@ from poolproof.harness.run.jobserver import JobServer
 from poolproof.harness.run.request import Request, Subject
 from poolproof.harness.subjects.pools import find_pool
 
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 MOST_RUNS = 100_000
 LONGEST_S = 7 * 24 * 3600.0
 Runs = Annotated[int, typer.Option("--runs", help=f"The number of generated runs, 1 to {MOST_RUNS}.")]
@@ -63,13 +63,13 @@ def explore_command(
 ) -> int:
     """Run generated scenarios on one pool: configuration, calls, values, limits and faults are drawn from the seed.
 
-    A reference model says what no pool may do. What is found is reduced to a few calls, can be repeated by one line,
-    and is tried first the next time. Scenarios that found something in this pool before come in addition.
+    A reference model says what no pool may do. A failing run is reduced to a few calls, and is shown with the command
+    that repeats it. Scenarios that failed on this pool before are run first, in addition.
     """
     if not 1 <= runs <= MOST_RUNS:
         raise UsageError(f"--runs {runs}: a whole number from 1 to {MOST_RUNS}")
     request = build_request((), seed, 4, 8, jobs, Profile.QUICK, None)
-    end_s = None if lasting is None else time.monotonic() + duration_s(lasting)
+    end_s = None if lasting is None else time.monotonic() + parse_duration("--for", lasting, most_s=LONGEST_S)
     subject, found = find_pool(pool), Found(store_folder())
     folder = out or new_folder("explore")
     results: list[RunResult] = []
@@ -87,18 +87,6 @@ def explore_command(
         shrunk = reduce_each(results, subject, seed, below, start_job=start, progress=steps) if shrink else []
     warn(*(f"poolproof: {told}" for told in stalls.told))
     return show_exploration(pool, results, shrunk, as_json=as_json)
-
-
-def duration_s(text: str) -> float:
-    """Return the seconds of a duration such as "90s", "30m" or "1h". Raises UsageError."""
-    unit = UNITS_S.get(text[-1:])
-    try:
-        value = float(text[:-1]) * (unit or 0.0)
-    except ValueError:
-        value = 0.0
-    if unit is None or not 0 < value <= LONGEST_S:
-        raise UsageError(f"--for {text!r}: a duration such as 90s, 30m or 1h is expected, at most 168h")
-    return value
 
 
 def batches(

@@ -68,7 +68,10 @@ def selfcheck_command(
     ] = None,
     every_killer: Annotated[
         bool,
-        typer.Option("--every-killer", help="With --generated: try every killer, also on a mutant that is killed."),
+        typer.Option(
+            "--every-killer",
+            help="With --generated: try every killer (a test for mutants), even after one has found it.",
+        ),
     ] = False,
     most_runs: Annotated[
         int,

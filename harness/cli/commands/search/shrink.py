@@ -30,7 +30,8 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import find_excuse
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.store import RunFolder
-from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk, choose_finding, hints_of
+from poolproof.harness.shrink.hints import choose_finding, hints_of
+from poolproof.harness.shrink.shrinking import Bounds, Shrinking, Shrunk
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 
@@ -123,7 +124,7 @@ def describe(shrunk: Shrunk) -> list[str]:
     if shrunk.after is None:
         return [
             f"{what}: did not reproduce: {rate(shrunk.before)}",
-            f"nothing was reduced in {shrunk.runs} runs ({shrunk.seconds:.0f} s); more --repeats may show it",
+            f"nothing was reduced in {shrunk.runs} runs ({shrunk.seconds:.0f} s); try more --repeats",
         ]
     before, after = shrunk.size_before, shrunk.size_after
     lines = [

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import Quiet
+from poolproof.harness.cli.commands.options import Quiet, parse_duration
 from poolproof.harness.cli.output import say
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.simulation.command import numbers, simulate
 from poolproof.harness.simulation.shrinking import Cut
 
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST_S = 7 * 24 * 3600.0
 LARGEST_SEED = 2**53
 
 SeedOption = Annotated[
@@ -23,7 +22,7 @@ SeedOption = Annotated[
 ForOption = Annotated[
     str | None,
     typer.Option(
-        "--for", metavar="TIME", help="Simulate for this much real time, such as 60s, 5m or 1h. Default: 10s."
+        "--for", metavar="DURATION", help="Simulate for this much real time, such as 60s, 5m or 1h. Default: 10s."
     ),
 ]
 CallsOption = Annotated[int | None, typer.Option(help="Simulate at least this many calls, 1 to 1000000000.")]
@@ -60,7 +59,7 @@ def simulate_command(
     if calls is not None and not 1 <= calls <= 10**9:
         raise UsageError(f"--calls {calls}: from 1 to {10**9}")
     if ops is not None and seed is None:
-        raise UsageError("--ops is for the plan of a --seed")
+        raise UsageError("--ops needs --seed, whose plan it reduces")
     cut = None
     if ops is not None:
         kept = () if plain == "-" else tuple(plain.split(","))
@@ -72,18 +71,11 @@ def simulate_command(
         )
     return simulate(
         seed=seed,
-        seconds=None if for_ is None else _seconds(for_),
+        seconds=None if for_ is None else parse_duration("--for", for_, most_s=LONGEST_S),
         calls=calls,
         cut=cut,
         say=(lambda _: None) if quiet else say,
     )
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if found is None or not float(found[1]):
-        raise UsageError(f"--for {text!r}: a time such as 60s, 5m or 1h")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ def bench_command(
     worker_command: WorkerCommand = None,
     service_times: ServiceTimes = False,
     check_yourself_runs: Annotated[
-        int, typer.Option("--check-yourself", metavar="N", help=f"Put the bench to the test, N times: {CHECKS}")
+        int, typer.Option("--check-yourself", metavar="N", help=f"Test the bench itself, N times: {CHECKS}")
     ] = 0,
     out: Out = None,
     quiet: Quiet = False,

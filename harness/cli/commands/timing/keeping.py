@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.report import BENCH_FILE, write_report
 from poolproof.harness.bench.running import run_benches

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from poolproof.bridge import CommandError, PoolConfig
-from poolproof.harness.bench.bench import BenchPlan
+from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.running import default_clients
 from poolproof.harness.bench.schedules import make_schedule
 from poolproof.harness.bench.statistics.figures import BenchReport

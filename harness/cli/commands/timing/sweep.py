@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from poolproof.harness.bench.plan import SweepPlan
 from poolproof.harness.bench.show import CURVE_COLUMNS, SWEEP_COLUMNS, curve_rows, sweep_markdown, sweep_rows
-from poolproof.harness.bench.sweep import SweepPlan, carry_out_sweep
+from poolproof.harness.bench.sweep import carry_out_sweep
 from poolproof.harness.bench.workloads.workloads import call_scenario
 from poolproof.harness.cli.commands.options import (
     POOL_HELP,

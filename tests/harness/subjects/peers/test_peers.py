@@ -168,7 +168,7 @@ def test_what_the_death_of_a_worker_costs(peer: str, lives_on: bool) -> None:
         if lives_on:
             assert made.execute("echo", {"value": 1}) == 1
         else:
-            with pytest.raises(WorkerCrashed, match="takes no call any more"):
+            with pytest.raises(WorkerCrashed, match="accepts no more calls"):
                 made.execute("echo", {"value": 1})
 
 
