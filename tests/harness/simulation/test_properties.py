@@ -15,6 +15,7 @@ TRAITS = {
     **dict.fromkeys(
         ("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup", "lazy_turns", "reap_us"), 0
     ),
+    "keep_on_cancel": 0,
     "pipe_bytes": 65536,
 }
 Note = tuple[Any, ...]
