@@ -1,6 +1,6 @@
 """A call that its client has abandoned: the supervisor reads in its place what the worker owes, and the worker is kept.
 
-Pure but for the receiver that it empties. Which calls keep their worker is said in docs/reference/asyncio.md.
+Pure but for the receiver that it empties. Decision 27 says which calls keep their worker.
 """
 
 from __future__ import annotations

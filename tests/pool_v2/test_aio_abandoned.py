@@ -54,14 +54,21 @@ class Case:
 
     async def abandon(self, call: Coroutine[Any, Any, Any], *, requests: int = 1, way: Way = by_cancel) -> int:
         """Cancel `call` when it has sent so many requests, and return the worker's pid. It answers only afterwards."""
+        pid = await self.send(call, requests, way)
+        assert [worker.state for worker in self.pool.status().workers] == ["leased"], "it has not answered"
+        os.kill(pid, signal.SIGCONT)
+        return pid
+
+    async def send(self, call: Coroutine[Any, Any, Any], requests: int, way: Way = by_cancel) -> int:
+        """`abandon`, without the worker's answer."""
         pid = await self.pid()
+        submitted = self.pool.status().statistics.submitted
+        await self._soon(lambda: len(self._log.of(EventKind.DONE)) == submitted, "the log is complete")
         before = len(self._log.of(EventKind.SEND))
         os.kill(pid, signal.SIGSTOP)
         task = asyncio.create_task(call)
         await self._soon(lambda: len(self._log.of(EventKind.SEND)) == before + requests, "all is sent")
         await way(task)
-        assert [worker.state for worker in self.pool.status().workers] == ["leased"], "it has not answered"
-        os.kill(pid, signal.SIGCONT)
         return pid
 
 
@@ -190,12 +197,15 @@ def test_a_cancelled_batch_keeps_its_worker(case: MakeCase, on_loop: OnLoop, log
     assert one.pool.status().statistics.outcomes == {"Cancelled": 5, "result": 2}
 
 
-def test_a_batch_whose_last_request_was_sent_in_part_ends_its_worker(case: MakeCase, on_loop: OnLoop) -> None:
+def test_a_batch_whose_last_request_was_sent_in_part_ends_its_worker(
+    case: MakeCase, on_loop: OnLoop, soon: Any, gone: Any
+) -> None:
     one = case()
 
     async def use() -> None:
         items = [{"value": 1}, {"value": "x" * 1_000_000}]
-        pid = await one.abandon(one.pool.execute_many("echo", items), requests=1)
+        pid = await one.send(one.pool.execute_many("echo", items), requests=1)
+        await soon(lambda: gone(pid), "it is ended, though it does not read")
         assert await one.pid() != pid
 
     on_loop(use())
