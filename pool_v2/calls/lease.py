@@ -278,4 +278,4 @@ class OpenLeases:
         self.lost: deque[Open] = deque()
         """Leases that were garbage-collected, appended by the interpreter."""
         self.dropped: deque[Callable[[], object]] = deque()
-        """The postponed work of coroutine finalizers, which may run under the pool's lock."""
+        """The postponed work of finalizers, which may run under the pool's lock."""
