@@ -255,8 +255,8 @@ class Manager:
 def stop_in_background(manager: Manager) -> None:
     """Stop at once in a new thread, because a finalizer may run in any thread, including the manager's.
 
-    If no thread can be started, the manager's thread stops when it has nothing more to do. In a forked child the copy is
-    only dropped, because the workers belong to the parent.
+    If no thread can be started, the manager's thread stops when it has nothing to do. In a forked child the copy is only
+    dropped, because the workers belong to the parent.
     """
     try:
         manager.process_manager.require_owner()

@@ -203,7 +203,7 @@ def test_a_batch_whose_last_request_was_sent_in_part_ends_its_worker(
     one = case()
 
     async def use() -> None:
-        items = [{"value": 1}, {"value": "x" * 1_000_000}]
+        items: list[dict[str, Any]] = [{"value": 1}, {"value": "x" * 1_000_000}]
         pid = await one.send(one.pool.execute_many("echo", items), requests=1)
         await soon(lambda: gone(pid), "it is ended, though it does not read")
         assert await one.pid() != pid
