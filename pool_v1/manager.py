@@ -255,7 +255,7 @@ class Manager:
 def stop_in_background(manager: Manager) -> None:
     """Stop at once in a new thread, because a finalizer may run in any thread, including the manager's.
 
-    If no thread can be started, the manager's thread stops when it has nothing to do. In a forked child the copy is only
+    If no thread can be started, the thread of the manager stops when it is idle. In a forked child the copy is only
     dropped, because the workers belong to the parent.
     """
     try:
