@@ -43,6 +43,7 @@ class Capability(StrEnum):
     CHECKOUT = "checkout"
     OPTIONS = "options"
     RESIZE = "resize"
+    DRAIN = "drain"
     REQUEST_IDS = "request_ids"
     RESTART = "restart"
 

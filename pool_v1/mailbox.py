@@ -13,6 +13,9 @@ from typing import Any
 
 from poolproof.bridge import PoolClosed
 
+LOOK_S = 1.0
+"""How often the manager looks whether the mailbox was closed by `close_soon`, in seconds."""
+
 
 class Message:
     """One request to the manager, with a place for its reply.
@@ -78,7 +81,7 @@ class Mailbox:
             while not self._waiting:
                 if self._closed:
                     return None
-                self._changed.wait()
+                self._changed.wait(LOOK_S)
             return self._waiting.popleft()
 
     def withdraw(self, message: Message) -> bool:
@@ -89,6 +92,10 @@ class Mailbox:
             except ValueError:
                 return False
             return True
+
+    def close_soon(self) -> None:
+        """Let `take` return None when nothing waits, at most LOOK_S seconds later. Takes no lock."""
+        self._closed = True
 
     def close(self) -> bool:
         """Refuse new messages, and fail waiting messages with PoolClosed. Returns False if it was already closed."""

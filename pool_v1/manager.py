@@ -77,6 +77,8 @@ class Manager:
         self.busy = False
         self.start_failure = ""
         """The reason why the last start of a worker failed; empty if it succeeded."""
+        self.dropped = False
+        """Whether the manager's thread itself shuts the pool down, since no other thread could be started for that."""
         self._ending = threading.Lock()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name=f"{self.process_manager.name}-manager", daemon=True)
@@ -107,6 +109,8 @@ class Manager:
             del message
         for worker in list(self._workers):
             self._end(worker, "close")
+        if self.dropped:
+            self._finish()
 
     def call(self, call: int, frame: bytearray, session_id: str | None) -> Any:  # noqa: ANN401 - any JSON value
         """Run one call: pick a worker, write, block until it has responded. Runs in the manager's thread."""
@@ -238,6 +242,9 @@ class Manager:
             for worker in list(self._workers):
                 worker.channel.process.kill()  # the blocked read then sees the end of the stream
             self._thread.join(0.05)
+        self._finish()
+
+    def _finish(self) -> None:
         with self._ending:
             if not self._ended:
                 self.process_manager.shut_down()
@@ -248,10 +255,15 @@ class Manager:
 def stop_in_background(manager: Manager) -> None:
     """Stop at once in a new thread, because a finalizer may run in any thread, including the manager's.
 
-    In a forked child the copy is only dropped, because the workers belong to the parent.
+    If no thread can be started, the thread of the manager stops when it is idle. In a forked child the copy is only
+    dropped, because the workers belong to the parent.
     """
     try:
         manager.process_manager.require_owner()
     except PoolClosed:
         return
-    threading.Thread(target=manager.stop, args=(0.0,), name="pool-v1-finalizer", daemon=True).start()
+    try:
+        threading.Thread(target=manager.stop, args=(0.0,), name="pool-v1-finalizer", daemon=True).start()
+    except RuntimeError:  # the process has no thread left, or the interpreter ends
+        manager.dropped = True
+        manager.mailbox.close_soon()

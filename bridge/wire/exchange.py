@@ -165,28 +165,35 @@ def exchange_all(
 ) -> Steps[None]:
     """Send these requests (id and frame), pipelined, and receive the responses in order.
 
-    `on_sent` is called with the id when the last byte of a request was sent, `on_answer` with each response.
+    `on_sent` is called with the id when the last byte of a request was sent, `on_answer` with each response. If the
+    client is interrupted or cancelled while a request is sent in part, the worker is killed.
     """
     sent = answered = 0
     left = memoryview(b"")
     transport.dirty = True
-    while answered < len(requests):
-        while sent < len(requests) and sent - answered < MOST_AHEAD:
-            left = left or memoryview(requests[sent][1])
-            begun = len(left) < len(requests[sent][1])
-            written = transport.write_some(left)
-            left = left[written:]
-            if left and sent == answered:  # no response is due, so no other event makes room
-                yield from io.write(transport, left, Sent.MAYBE if begun or written else Sent.NO, deadline_ns)
-                left = left[len(left) :]
-            if left:
-                break
-            on_sent(requests[sent][0])
-            sent += 1
-        number = requests[answered][0]
-        response = yield from receive(io, transport, number, deadline_ns, last=answered + 1 == len(requests))
-        answered += 1
-        on_answer(number, response)
+    try:
+        while answered < len(requests):
+            while sent < len(requests) and sent - answered < MOST_AHEAD:
+                left = left or memoryview(requests[sent][1])
+                begun = len(left) < len(requests[sent][1])
+                written = transport.write_some(left)
+                left = left[written:]
+                if left and sent == answered:  # no response is due, so no other event makes room
+                    yield from io.write(transport, left, Sent.MAYBE if begun or written else Sent.NO, deadline_ns)
+                    left = left[len(left) :]
+                if left:
+                    break
+                on_sent(requests[sent][0])
+                sent += 1
+            number = requests[answered][0]
+            response = yield from receive(io, transport, number, deadline_ns, last=answered + 1 == len(requests))
+            answered += 1
+            on_answer(number, response)
+    except BaseException as error:
+        partly = left and len(left) < len(requests[sent][1])
+        if partly and not isinstance(error, Exception | GeneratorExit):
+            transport.kill()  # nobody will write the rest of the request
+        raise
 
 
 def crashed(io: Io, transport: Transport, what: str, sent: Sent = Sent.YES, *, gone: bool = False) -> Steps[PoolError]:

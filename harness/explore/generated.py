@@ -15,7 +15,14 @@ from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.intended import IntendedDifference
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
-from poolproof.harness.oracle import ExplainedOutcomes, FullCapacity, NoGrowth, OptionsKept, TrueStatus
+from poolproof.harness.oracle import (
+    ExplainedOutcomes,
+    FullCapacity,
+    NoGrowth,
+    OptionsKept,
+    OrderlyLife,
+    TrueStatus,
+)
 
 PREFIX = "explore_"
 NAME = re.compile(rf"{PREFIX}(0|[1-9][0-9]{{0,17}})")
@@ -25,6 +32,8 @@ LATE_S = 5.0
 """How long after its limit a call may end on a machine that is as loaded as can be; scenarios have closer bounds."""
 RESIZES = 0.2
 """The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
+DRAINS = 0.5
+"""The share of closes in the middle of a run that are drains."""
 SERIAL = "v1 has one manager that does all I/O, so calls wait for each other"
 IN_MEMORY = "v1 keeps a session's state in the memory of one worker"
 
@@ -50,6 +59,8 @@ def _make(number: int) -> Scenario:
     drawing = Drawing(features, choice)
     if "resizes" in features:
         drawing.resize(of_resizes)
+    if "close" in features:
+        drawing.close_in_the_middle(Random(f"explore/{number}/drain").random() < DRAINS)
     plan = drawing.plan
     kinds = {fault.kind for fault in drawing.faults}
 
@@ -101,6 +112,7 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features or refusing else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
+        OrderlyLife(),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),
         Audit(),
@@ -118,6 +130,8 @@ def _needs(features: Features, kinds: set[FaultKind]) -> frozenset[Capability]:
         needs.add(Capability.KILL)
     if "resizes" in features:
         needs.add(Capability.RESIZE)
+    if FaultKind.DRAIN in kinds:
+        needs.add(Capability.DRAIN)
     if features.config.keys() - SHARED:
         needs.add(Capability.OPTIONS)
     return frozenset(needs)

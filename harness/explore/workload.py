@@ -62,8 +62,6 @@ class Drawing:
         if "faulty_starts" in features:  # one less in a row than may fail
             most = features.config["start_failures_to_open"] - 1
             self.faults.append(Fault(kind=FaultKind.CRASH_START, starts=most, again=True))
-        if "close" in features:
-            self._close_in_the_middle()
 
     def _client(self, number: int) -> list[Step]:
         choice, features = self._choice, self._features
@@ -234,10 +232,12 @@ class Drawing:
             self.plan = (*self.plan[:client], tuple(steps), *self.plan[client + 1 :])
             self.faults.append(Fault(kind=FaultKind.RESIZE, when=f"{label}:sent", for_s=choice.uniform(0.0, 0.1)))
 
-    def _close_in_the_middle(self) -> None:
+    def close_in_the_middle(self, drained: bool) -> None:
+        """Close the pool in a certain call: with a grace, or drained, which lets waiting calls end, too."""
         client = self._choice.randrange(len(self.plan))
         steps = list(self.plan[client])
         place = self._choice.randrange(len(steps) + 1)
         steps.insert(place, Step(command="sleep", args={"seconds": 0.05}, label="closing"))
         self.plan = (*self.plan[:client], tuple(steps), *self.plan[client + 1 :])
-        self.faults.append(Fault(kind=FaultKind.CLOSE, when="closing:sent", for_s=GRACE_S))
+        kind = FaultKind.DRAIN if drained else FaultKind.CLOSE
+        self.faults.append(Fault(kind=kind, when="closing:sent", for_s=GRACE_S))

@@ -24,7 +24,7 @@ from poolproof.bridge import Pool, PoolClosed, PoolConfig
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
-from poolproof.harness.faults.stage import Resizable, Stage
+from poolproof.harness.faults.stage import Drainable, Resizable, Stage
 from poolproof.harness.model.fault import Fault, FaultKind
 
 CLOSE_GRACE_S = 5.0
@@ -43,8 +43,20 @@ def close(fault: Fault, stage: Stage) -> None:
     stage.recorder.mark("close_ended")
 
 
+def drain(fault: Fault, stage: Stage) -> None:
+    """Drain the pool, for at most `for_s` seconds."""
+    pool = stage.pool
+    if not isinstance(pool, Drainable):
+        stage.tell(fault, landed=False, detail="this pool has no method drain()")
+        return
+    stage.tell(fault, landed=True, detail="drain()")
+    stage.recorder.mark("close_began")
+    pool.drain(fault.for_s)
+    stage.recorder.mark("close_ended")
+
+
 def resize(fault: Fault, stage: Stage) -> None:
-    """Give the pool one worker for `for_s` seconds, and then its own size again."""
+    """Give the pool one worker for `for_s` seconds, and then its own size again: two records, each of a resize."""
     pool = stage.pool
     if not isinstance(pool, Resizable):
         stage.tell(fault, landed=False, detail="this pool has a fixed size")
@@ -54,6 +66,7 @@ def resize(fault: Fault, stage: Stage) -> None:
         pool.resize(1)
         stage.tell(fault, landed=True, detail=f"from {size} workers to 1")
         stage.stop.wait(fault.for_s)
+        stage.tell(fault, landed=True, detail=f"from 1 worker to {size}")
         with contextlib.suppress(PoolClosed):
             pool.resize(size)
 
@@ -303,6 +316,7 @@ def _lives(pid: int) -> bool:
 
 INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.CLOSE: close,
+    FaultKind.DRAIN: drain,
     FaultKind.RESIZE: resize,
     FaultKind.RESTART: restart,
     FaultKind.FORK: fork,

@@ -38,6 +38,15 @@ class Resizable(Protocol):
         ...
 
 
+@runtime_checkable
+class Drainable(Protocol):
+    """A pool that can finish what it has begun before it closes."""
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Refuse new calls, let those that have begun end within `timeout_s` seconds, and close the pool."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """The objects that faults act on. `make` and `config` make a second pool of the kind; `subject` is the kind's name.

@@ -18,6 +18,7 @@ class FaultKind(StrEnum):
     KILL = "kill"
     STOP = "stop"
     CLOSE = "close"
+    DRAIN = "drain"
     RESIZE = "resize"
     RESTART = "restart"
     FORK = "fork"
@@ -61,6 +62,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.KILL: "SIGKILL to a worker that is busy with a call",
     FaultKind.STOP: "SIGSTOP to a busy worker, and SIGCONT after a while",
     FaultKind.CLOSE: "the pool is closed while calls run and wait",
+    FaultKind.DRAIN: "the pool is drained while calls run and wait: it refuses new calls, and finishes those",
     FaultKind.RESIZE: "for a while the pool is resized to one worker",
     FaultKind.RESTART: "the workers are restarted, or a worker is killed from outside, as the pool's author has said",
     FaultKind.FORK: "a client forks, and the child uses the pool and exits",
@@ -133,6 +135,7 @@ USED_COMMANDS: dict[FaultKind, str] = {
     FaultKind.PARENT_KILL: "sleep",
 }
 """The command that a kind of fault needs; a scenario with this fault runs only on workers that know the command."""
+CLOSING = frozenset({FaultKind.CLOSE, FaultKind.DRAIN})
 CLIENT_FAULTS = frozenset({FaultKind.CLIENT_INTERRUPT, FaultKind.CLIENT_DEATH})
 
 

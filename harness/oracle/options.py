@@ -12,7 +12,7 @@ from poolproof.bridge import PoolStatus
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import Finding, finding
-from poolproof.harness.model.fault import COMMAND_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLOSING, COMMAND_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.ends import HARMLESS, first_end_ns
@@ -59,7 +59,7 @@ def _first_services(history: History) -> Counter[int]:
 
 def _quiet(history: History) -> bool:
     # Nothing in the run ends a worker, or leaves a call in doubt.
-    killing = {FaultKind.KILL, FaultKind.STOP, FaultKind.CLOSE, *COMMAND_FAULTS} - HARMLESS
+    killing = {FaultKind.KILL, FaultKind.STOP, *CLOSING, *COMMAND_FAULTS} - HARMLESS
     kinds = {fault.kind for fault in history.faults}
     doubtful = history.ops.type.are("info").any() or history.ops.outcome.are("Cancelled", "CallTimeout").any()
     return not doubtful and not kinds & killing

@@ -8,7 +8,7 @@ Rules, each from the guarantees G1 to G27 or the checkout rules:
 4. A timeout needs that the call had a limit that could be reached (see also the checker `deadlines`).
 5. Cancelled needs a client that cancelled, or was interrupted in, this call.
 6. QueueFull needs a bounded queue and that many other calls at that time.
-7. PoolClosed needs a close; and a close lets the calls that run end within its grace.
+7. PoolClosed needs a close or a drain; and either lets the calls that run end within its grace.
 8. SessionLost needs that a worker ended, and a session log too short for the session.
 9. CircuitOpen needs that as many starts in a row failed as the options say. A worker that ends before its first answer
    counts too, beyond the first two for each place of the pool.
@@ -27,7 +27,7 @@ from poolproof.bridge.safe_text import printable
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History, Op
 from poolproof.harness.model.checker import Finding, finding
-from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, START_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.ends import DEADLY
 
@@ -72,7 +72,7 @@ class _Judge:
         ops = history.ops
         faults = [fault for fault in history.faults if fault.landed]
         self._kinds = {fault.kind for fault in faults}
-        self._closes = [fault.at_ns for fault in faults if fault.kind is FaultKind.CLOSE]
+        self._closes = [fault.at_ns for fault in faults if fault.kind in CLOSING]
         if history.trouble and history.close_began_ns is not None:
             self._closes.append(history.close_began_ns)  # the run was given up, so its last calls met the close
         deadly = ops.command.are(*DEADLY) | ops.outcome.are("CallTimeout", "Cancelled")

@@ -16,7 +16,7 @@ from poolproof.harness.faults.nemesis import Nemesis
 from poolproof.harness.faults.stage import Stage
 from poolproof.harness.history.history import RunInfo
 from poolproof.harness.model.face import Way
-from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, START_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.run.client import Client
@@ -181,7 +181,7 @@ class Phases:
         injured = kinds or any(step.fault for steps in self._plan for step in steps)
         if kinds & START_FAULTS:
             lift(self._starts)
-        if not injured or FaultKind.CLOSE in kinds or not self._probe:
+        if not injured or kinds & CLOSING or not self._probe:
             return first_index
         self._recorder.mark("healed")
         steps = (Step(command=self._probe, label=PROBE_LABEL),) * (PROBES_PER_WORKER * self._info.workers)

@@ -237,8 +237,10 @@ class SimClient(SimIo):
                 self._kept.append(lease)  # abandoned: its client ends
                 self.alive = False
                 self.world.note("abandoned", op.index)
-                yield from self.pause("leased", self.world.now_ns() + 2000 * MS)
-                self.alive = True
+                try:
+                    yield from self.pause("leased", self.world.now_ns() + 2000 * MS)
+                finally:
+                    self.alive = True
                 return
             if op.index % 11 == 7:
                 self.world.note("abandoned", op.index)

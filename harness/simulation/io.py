@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -27,6 +28,11 @@ class SimTicket(Ticket, kw_only=True):
         if self.request is not None:
             self.written = []
             self.claim = [self.request]
+
+    def outlives(self, error: BaseException) -> bool:
+        """See Ticket."""
+        keeps = self.client.world.plan.traits["keep_on_cancel"] and not self.client.may_sleep
+        return bool(keeps) and isinstance(error, CancelledError)
 
     def wake(self) -> None:
         """Let the waiting client continue. May be called from any thread. A second call has no effect."""
@@ -163,6 +169,9 @@ class SimIo:
                 transport.writer = self
                 try:
                     yield from self.pause("writing", deadline_ns)
+                except CancelledError:
+                    transport.kill()  # nobody will write the rest of the request
+                    raise
                 finally:
                     transport.writer = None
                 continue

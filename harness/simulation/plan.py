@@ -186,6 +186,7 @@ def make_plan(seed: int, calls: int = 250) -> Plan:
         "warm_up": int(one_in(6)),
         "no_cleanup": int(one_in(12)),
         "reap_us": rng.choice((0, 0, 1500)),
+        "keep_on_cancel": int(one_in(2)),
     }
     return Plan(seed, options, traits, clients, tuple(ops), starts, deaths)
 

@@ -162,6 +162,8 @@ class SimWatch:
                 del self._ready[fd]
                 if fd in self._reactions:
                     self._reactions[fd]()
+                if fd in self._reactions and world.is_readable(fd):  # not all was read
+                    self.ready(fd)
             sleep_s = world.engine.supervisor.turn()
         finally:
             world.supervising = False

@@ -3,7 +3,7 @@
 When a task ends early
 1. If the task is cancelled while it waits, it leaves the queue at once. If it is cancelled between the grant and its
    wake-up, the worker goes to the next ticket in the queue. If it is cancelled during its exchange, the worker is
-   killed and replaced; with `keep_on_cancel`, the supervisor reads the response instead, and the worker is kept.
+   killed and replaced; with `keep_on_cancel`, the supervisor reads the responses instead, and the worker is kept.
    CancelledError is passed on unchanged.
 2. If the task's loop is closed while the task waits, the thread that grants it a worker finds the loop closed, and the
    supervisor takes the worker back. If the task already holds a worker, the housekeeper finds that worker.

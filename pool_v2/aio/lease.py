@@ -18,7 +18,8 @@ class AsyncLease:
     """The result of `AsyncPool.checkout`: a worker that one task holds from the entry to the exit of the block.
 
     If the block raises, the worker is ended and replaced, and the exception is passed on unchanged. After that, and
-    after a cancelled call, `execute` raises LeaseError.
+    after a cancelled call, `execute` raises LeaseError. With `keep_on_cancel`, a block that is cancelled keeps its
+    worker if it has made at most one call.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class AsyncLease:
     ) -> None:
         if self._engine.process_manager.in_child:
             return
-        lease, ticket = self._require()
+        lease, ticket = self._entered_with()
         self._lease = None
         if isinstance(error, GeneratorExit):  # may run in the garbage collector: see the module docstring of aio.io
             self._engine.open.dropped.append(lambda: lease.end(error))
@@ -110,6 +111,11 @@ class AsyncLease:
         return cancelled
 
     def _require(self) -> tuple[Lease, AsyncTicket]:
+        lease, ticket = self._entered_with()
+        lease.require_open()
+        return lease, ticket
+
+    def _entered_with(self) -> tuple[Lease, AsyncTicket]:
         self._engine.process_manager.require_owner()
         if self._lease is None or self._ticket is None:
             what = (

@@ -34,7 +34,8 @@ class AsyncPool:
     any loop and is not bound to a loop. Raises ConfigError for a `behaviour`, because its hooks would block the loop.
 
     A call that is cancelled while its worker is at work ends the worker. With `keep_on_cancel` the worker goes on, its
-    response is dropped, and then it serves the next call; the deadline of the cancelled call still ends it.
+    responses are dropped, and then it serves the next call; the deadline of the cancelled call still ends it. This
+    holds for calls, with and without a session, batches and streams, and for a lease with at most one call.
     """
 
     version = PoolV2.version

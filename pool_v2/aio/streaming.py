@@ -25,7 +25,7 @@ class AsyncStream:
     """An asynchronous iterator of the parts of one response, in order. Raises the errors of `PoolV2.execute_stream`.
 
     If a stream is left before its end (closed, left by an exception, dropped, or its task cancelled), its worker is
-    ended.
+    ended; with `keep_on_cancel`, a cancelled task's stream is read to its end, and its worker is kept.
     """
 
     def __init__(
@@ -114,10 +114,10 @@ class AsyncStream:
     ) -> None:
         if self._engine.process_manager.in_child:
             return
-        if not isinstance(error, GeneratorExit):
+        if self._state == "open" and isinstance(error, GeneratorExit | asyncio.CancelledError):
+            self._finish(error)  # may run in the garbage collector: see the module docstring of aio.io
+        elif not isinstance(error, GeneratorExit):
             await self.aclose()
-        elif self._state == "open":  # may run in the garbage collector: see the module docstring of aio.io
-            self._finish(error)
 
     def _require_free(self) -> None:
         if self._busy or self._loop not in (None, asyncio.get_running_loop()):

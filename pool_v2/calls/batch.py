@@ -17,9 +17,11 @@ from poolproof.pool_v2.calls.handover import Handover, as_change
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.calls.transfer import abandon
 from poolproof.pool_v2.core.accounts import IN_FLIGHT
 from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.worker_table import Worker
+from poolproof.pool_v2.running.abandoned import Record
 from poolproof.pool_v2.running.runtime import Runtime
 
 Request = tuple[int, bytearray]
@@ -74,12 +76,16 @@ class Round:
         self._found[number] = response.result if response.success else CommandError(str(response.error))
 
     def served_by(self, worker: Worker) -> None:
-        """Count each item towards this worker's request limit; the checkin that follows counts one."""
-        worker.served += len(self.requests) - 1
+        """Count each request that was sent towards this worker's request limit; the checkin that follows counts one."""
+        worker.served += len(self.left) - 1
 
     def may_go_elsewhere(self, error: PoolError, until: int) -> bool:
         """Return whether the whole batch can be tried on another worker: nothing was sent."""
         return not self._found and not self.left and self._runtime.may_go_elsewhere(error, until)
+
+    def due(self) -> list[int]:
+        """Return the requests that were sent completely and not answered, in their order."""
+        return [number for number, _ in self.requests if number in self.left and number not in self._found]
 
     def failed(self, error: PoolError) -> None:
         """Set an error for each unanswered request. Each request has its own error, which says whether it was sent."""
@@ -168,6 +174,8 @@ class Batch:
     def _exchange(self, io: ClientIo, batch: Round, lease: Lease, deadline: int) -> Steps[None]:
         runtime, ticket = self._runtime, lease.require_ticket()
         worker = ticket.worker
+        record: Record | None = None
+        begun = 0
         try:
             assert worker is not None
             if ticket.session is None:
@@ -182,6 +190,8 @@ class Batch:
             else:
                 for number, frame in batch.requests:
                     change = as_change(batch.command, frame) if batch.command in runtime.config.state_commands else None
+                    record = self._handover.remember_abandoned(ticket, batch.command, change, len(frame))
+                    begun = number
                     try:
                         response = yield from self._handover.use(
                             io, ticket, number, frame, batch.command, change, deadline
@@ -194,7 +204,15 @@ class Batch:
                     batch.answered(number, response)
             batch.served_by(worker)
         except BaseException as error:
-            lease.end(error)
+            due = batch.due() if record is None else [begun]
+            outlives = worker is not None and ticket.outlives(error)
+            if worker is not None and outlives:
+                batch.left.update(due)
+                batch.served_by(worker)
+            if outlives and abandon(runtime, ticket, due, record=record):
+                lease.let_go()
+            else:
+                lease.end(error)
             raise
         else:
             lease.end()

@@ -23,7 +23,7 @@ from poolproof.pool_v2.calls.handover import Handover, as_change
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.leases import Leases
-from poolproof.pool_v2.calls.transfer import accept, use
+from poolproof.pool_v2.calls.transfer import abandon, accept, use
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, MOST_UNCOUNTED
 from poolproof.pool_v2.core.sessions import CLEAN_UP, Session, StateChange
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
@@ -114,7 +114,7 @@ class Calls:
                         break
                     except BaseException as error:
                         try:
-                            if not (ticket.outlives(error) and runtime.await_answer(ticket)):
+                            if not (ticket.outlives(error) and self._outlived(ticket, command, change, len(frame))):
                                 runtime.give_up(ticket, error, reason=_reason(ticket, error))
                         except BaseException:  # an interrupt came during the cleanup itself
                             runtime.supervisor.abandon(ticket)
@@ -149,6 +149,13 @@ class Calls:
                 calls[number] = outcome  # an atomic step: an interrupt may come during any function call
             if len(calls) > MOST_UNCOUNTED:
                 runtime.tidy(failure)
+
+    def _outlived(self, ticket: Ticket, command: str, change: StateChange | None, size_bytes: int) -> bool:
+        # Returns whether the supervisor awaits the response of this abandoned call.
+        record = None
+        if ticket.session is not None and ticket.worker is not None:
+            record = self._handover.remember_abandoned(ticket, command, change, size_bytes)
+        return abandon(self._runtime, ticket, [ticket.call], record=record)
 
     def expire_session(self, io: ClientIo, session_id: str) -> Steps[bool]:
         """`end_session` by the pool itself, in the one thread that does this."""

@@ -17,6 +17,7 @@ from poolproof.pool_v2.calls.transfer import use
 from poolproof.pool_v2.core.sessions import CLEAN_UP, MOST_HANDOVER_FAILURES, Session, StateChange
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import Worker
+from poolproof.pool_v2.running.abandoned import Record
 from poolproof.pool_v2.running.runtime import Runtime
 
 STATUSES_AT_ONCE = 256
@@ -28,6 +29,7 @@ class Handover:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._limit_bytes = runtime.config.max_frame_bytes
+        self._log_bytes = runtime.config.session_log_bytes
 
     def use(
         self,
@@ -98,23 +100,53 @@ class Handover:
         deadline: int,
     ) -> Steps[None]:
         """Count the answered call of the session, and record its state change; a clean-up ends the session."""
-        runtime, session = self._runtime, ticket.session
+        session = ticket.session
         assert session is not None
-        limit_bytes = runtime.config.session_log_bytes
-        full = False
-        with runtime.lock:
-            session.operations += 1
-            session.failures = 0
-            session.answered(worker.worker_id)
-            if command == CLEAN_UP and response.success:  # during the lease, so that no other call comes between
-                runtime.coordinator.sessions.end(session.session_id, cleaned_on=worker.worker_id)
-                return
-            if change is not None and response.success:
-                full = session.changed(change, size_bytes, worker.worker_id, limit_bytes=limit_bytes)
+        with self._runtime.lock:
+            full = self._note(session, worker, command, response, change, size_bytes)
         if full:
             base, base_bytes = yield from self._snapshot(io, session, worker, deadline)
-            with runtime.lock:
-                session.condense(base, base_bytes, limit_bytes=limit_bytes)
+            with self._runtime.lock:
+                session.condense(base, base_bytes, limit_bytes=self._log_bytes)
+
+    def remember_abandoned(self, ticket: Ticket, command: str, change: StateChange | None, size_bytes: int) -> Record:
+        """Return the `remember` of a call that its client has abandoned, for `transfer.abandon`.
+
+        The change is recorded as if the client had its answer: whether an abandoned call is executed, nobody was told,
+        and the worker that has executed it serves the session on. A snapshot would be another call, so the log may
+        exceed its limit by one such change until the next answered call; a further one ends the worker, unrecorded.
+        """
+        session, worker = ticket.session, ticket.worker
+        assert session is not None
+        assert worker is not None
+
+        def record(response: Response) -> bool:
+            with self._runtime.lock:
+                if change is not None and session.log is not None and session.log_bytes > self._log_bytes:
+                    return False
+                self._note(session, worker, command, response, change, size_bytes)
+            return True
+
+        return record
+
+    def _note(
+        self,
+        session: Session,
+        worker: Worker,
+        command: str,
+        response: Response,
+        change: StateChange | None,
+        size_bytes: int,
+    ) -> bool:
+        # Under the lock. Returns whether the log is full.
+        session.operations += 1
+        session.failures = 0
+        session.answered(worker.worker_id)
+        if command == CLEAN_UP and response.success:  # during the lease, so that no other call comes between
+            self._runtime.coordinator.sessions.end(session.session_id, cleaned_on=worker.worker_id)
+        elif change is not None and response.success:
+            return session.changed(change, size_bytes, worker.worker_id, limit_bytes=self._log_bytes)
+        return False
 
     def _snapshot(
         self, io: ClientIo, session: Session, worker: Worker, deadline: int

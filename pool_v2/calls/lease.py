@@ -223,6 +223,10 @@ class Lease:
         finally:
             self._ticket = None
 
+    def let_go(self) -> None:
+        """End the lease, whose worker the supervisor checks in when its responses have come."""
+        self._ticket = None
+
     def require_mine(self) -> Ticket:
         """Return the ticket, even if the worker is gone. Raises LeaseError in a thread that did not open the lease."""
         if self.owner is not None and self.owner != threading.get_ident():
@@ -274,4 +278,4 @@ class OpenLeases:
         self.lost: deque[Open] = deque()
         """Leases that were garbage-collected, appended by the interpreter."""
         self.dropped: deque[Callable[[], object]] = deque()
-        """The postponed work of coroutine finalizers, which may run under the pool's lock."""
+        """The postponed work of finalizers, which may run under the pool's lock."""

@@ -15,7 +15,7 @@ from poolproof.bridge.wire.exchange import Steps, run
 from poolproof.bridge.wire.messages import Response, encode_request
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.calls.lease import Lease, Open
-from poolproof.pool_v2.calls.transfer import checkout, use
+from poolproof.pool_v2.calls.transfer import abandon, checkout, use
 from poolproof.pool_v2.core.accounts import IN_FLIGHT, result_of
 from poolproof.pool_v2.core.actions import HEARTBEAT_NS
 from poolproof.pool_v2.core.behaviour import MOST_CHARACTERS
@@ -221,7 +221,7 @@ class Leases:
             takes_buffers=runtime.abilities.takes_buffers,
             share=runtime.abilities.most_kept_bytes > 0,
         )
-        worker, early, dropped = None, False, False
+        worker, early, gone = None, False, False
         try:  # the `try` begins before `busy` is set, because an interrupt may come between any two steps
             with runtime.lock:
                 worker = ticket.worker
@@ -240,17 +240,20 @@ class Leases:
             lease.requests += 1
             return response
         except BaseException as error:
-            dropped = isinstance(error, GeneratorExit)
+            gone = isinstance(error, GeneratorExit)
             if worker is not None and worker.transport.dirty:
                 if isinstance(error, PoolError):
                     self.mark_ended(worker, error)
+                elif not lease.requests and ticket.outlives(error) and abandon(runtime, ticket, [number]):
+                    gone = True
+                    lease.let_go()
                 else:  # the worker is unusable, even if the block catches this error
                     lease.fate = partial(self.fate, lease.deadline_ns, worker)
                     runtime.give_up(ticket, error)
             raise
         finally:
             lease.busy = False  # an atomic step that no interrupt can split
-            if not dropped:
+            if not gone:
                 self._set_deadline(ticket, lease.deadline_ns)
 
     def why_lost(self, lease: Lease, worker: Worker) -> PoolError:
@@ -289,12 +292,14 @@ class Leases:
         """End a lease: check its worker in, or end the worker if there is an error.
 
         In a lease for one call, an error ends the worker only if a response is outstanding, or if the session's state
-        is in doubt. The checkin hook runs for a worker that is kept.
+        is in doubt; in a lease of a task whose cancelled calls keep their worker, only if the client has made several
+        calls, between which it may have left the worker anyhow. The checkin hook runs for a worker that is kept.
         """
         runtime, worker = self._runtime, ticket.worker
         lease.busy = False
         gone = worker is None or worker.transport.dirty or worker.transport.overdue or worker.exited
         in_order = error is None or (lease.for_one_call and (isinstance(error, PoolError) or ticket.session is None))
+        in_order = in_order or (error is not None and lease.requests <= 1 and ticket.outlives(error))
         try:
             if in_order and not gone and runtime.hooks.active:
                 runtime.hooks.checkin(lease.client, ticket)

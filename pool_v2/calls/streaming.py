@@ -7,7 +7,8 @@ Rules
 1. A stream holds its worker from the request to the end of the stream. A client that reads slowly slows its worker
    down; only the bytes of one read are buffered.
 2. If a stream is left before its end (closed, left by an exception, dropped, its thread or task ended), its worker is
-   ended and replaced, because no client would read the remaining parts.
+   ended and replaced, because no client would read the remaining parts. If a task is cancelled whose cancelled calls
+   keep their worker, the supervisor reads them.
 3. A stream is one call: it counts once, and has one outcome.
 """
 
@@ -24,6 +25,7 @@ from poolproof.pool_v2.calls.handover import Handover, as_change
 from poolproof.pool_v2.calls.io import THREAD, ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.leases import Leases
+from poolproof.pool_v2.calls.transfer import abandon
 from poolproof.pool_v2.core.accounts import IN_FLIGHT
 from poolproof.pool_v2.core.sessions import Session, StateChange
 from poolproof.pool_v2.core.ticket import Ticket
@@ -212,6 +214,19 @@ class StreamCall:
         message = ended.after(f"{name} ended in the middle of its stream")
         return WorkerCrashed(message, sent=Sent.YES, worker_id=worker_id, stderr_tail=tail, ended=ended)
 
+    def _outlived(self, lease: Lease, error: BaseException | None) -> bool:
+        # Returns whether the supervisor awaits the rest of this abandoned stream.
+        ticket, record = lease.require_open(), None
+        if error is None or not ticket.outlives(error):
+            return False
+        if ticket.session is not None and ticket.worker is not None:
+            handover = self._streams.handover
+            record = handover.remember_abandoned(ticket, self._command, self._change, self._request_bytes)
+        kept = abandon(self._runtime, ticket, [self.number], parts=True, record=record)
+        if kept:
+            lease.let_go()
+        return kept
+
     def finish(self, error: BaseException | None) -> BaseException | None:
         """Give the worker back, and count the one outcome. Returns the error for the client.
 
@@ -219,7 +234,7 @@ class StreamCall:
         """
         lease, worker = self.lease, self.worker
         try:
-            if lease is not None and worker is not None and not lease.ended:
+            if lease is not None and worker is not None and not lease.ended and not self._outlived(lease, error):
                 lease.end(error if worker.transport.dirty else None)
         finally:
             try:

@@ -1,6 +1,9 @@
-"""The common steps of all calls of V2: get a worker, and exchange with it."""
+"""The common steps of all calls of V2: get a worker, exchange with it, and leave its answers to the supervisor."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
 
 from poolproof.bridge import EventKind
 from poolproof.bridge.errors import ProtocolError, Sent
@@ -9,10 +12,12 @@ from poolproof.bridge.wire.messages import Parcel, Response
 from poolproof.pool_v2.calls.handoff import note_ahead, take_back
 from poolproof.pool_v2.calls.io import ClientIo
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
+from poolproof.pool_v2.running.abandoned import Abandoned, Record
 from poolproof.pool_v2.running.runtime import Runtime
 
 _ACCEPTED, _OFFERED, _WAITING = TicketState.ACCEPTED, TicketState.OFFERED, TicketState.WAITING
 _SEND, _RECEIVE = EventKind.SEND, EventKind.RECEIVE
+LOG_IS_FULL = "the log of its session is full"
 
 
 def checkout(runtime: Runtime, io: ClientIo, ticket: Ticket, label: str, until: int, again: bool) -> Steps[None]:
@@ -83,3 +88,29 @@ def use(
     if log is not None:
         log.append((_RECEIVE, log.now_ns(), number, worker.worker_id, worker.pid))
     return response
+
+
+def abandon(
+    runtime: Runtime, ticket: Ticket, due: Iterable[int], *, parts: bool = False, record: Record | None = None
+) -> bool:
+    """Let the supervisor read the responses `due` (request ids) in place of the client, and check the worker in.
+
+    See `Abandoned`. The ticket's deadline still ends the worker, and so does a response to another request, which was
+    due when the call was broken off before its own one. Returns False, and does nothing, if no response is due.
+    """
+    worker = ticket.worker
+    if worker is None or ticket.state is not _ACCEPTED or not worker.transport.dirty:
+        return False
+    runtime.supervisor.await_answers(Abandoned(ticket, list(due), partial(_answered, runtime), parts, record))
+    runtime.open.by_call.pop(ticket.call, None)
+    return True
+
+
+def _answered(runtime: Runtime, call: Abandoned, failed: bool) -> None:
+    ticket = call.ticket
+    if failed:
+        runtime.give_up(ticket, None)
+    else:
+        runtime.leave(ticket, reason="" if call.keep else LOG_IS_FULL)
+    if ticket.session is not None:  # the session stays as long as a call of it holds a worker
+        runtime.release_session(ticket.call, ticket.session, None)

@@ -200,10 +200,11 @@ class SessionTable:
         return True
 
     def _used(self, session: Session) -> bool:
-        # A call that was interrupted in its last step may have ended without a release.
+        # A call that was interrupted in its last step may have ended without a release, and an abandoned call has ended
+        # for its client only.
         if session.users:
             session.users = frozenset(filter(self.in_flight, session.users))
-        return bool(session.users)
+        return bool(session.users) or (session.holder is not None and session.holder.worker is not None)
 
     def _use(self, session: Session) -> None:
         # Each step is atomic, and does its part again if an interrupt prevented it before.
@@ -242,7 +243,7 @@ class SessionTable:
             if self._sessions.get(session.session_id) is not session:  # an interrupt came while it was dropped
                 del self._by_use[session.session_id]
                 continue
-            used = session.users and self._used(session)
+            used = (session.users or session.holder is not None) and self._used(session)
             if not used and not any(map(self.has_worker, session.held)):
                 self._drop(session)
                 continue

@@ -108,7 +108,7 @@ class Housekeeper(Duties):
         """Find lost leases; every half second, also expired sessions and large workers. Returns the next time (ns)."""
         while self._runtime.open.lost:
             self._reclaim(self._runtime.open.lost.popleft(), "was dropped")
-        while self._runtime.open.dropped:
+        for _ in range(len(self._runtime.open.dropped)):  # some of them are tried again with the next beat
             self._runtime.open.dropped.popleft()()
         coordinator, by_call = self._runtime.coordinator, self._runtime.open.by_call
         for worker in list(coordinator.workers.values()):

@@ -290,10 +290,14 @@ class Lifetime(Runtime):
 def close_in_background(pool: Lifetime) -> None:
     """Close at once in a new thread, because a finalizer may run in any thread and under any lock.
 
-    In a forked child the copy is only dropped, because the workers belong to the parent.
+    If no thread can be started, the supervisor tries again. In a forked child the copy is only dropped, because the
+    workers belong to the parent.
     """
     try:
         pool.process_manager.require_owner()
     except PoolClosed:
         return
-    threading.Thread(target=pool.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()
+    try:
+        threading.Thread(target=pool.close, args=(0.0,), name="pool-v2-finalizer", daemon=True).start()
+    except RuntimeError:  # the process has no thread left, or the interpreter ends
+        pool.open.dropped.append(partial(close_in_background, pool))

@@ -196,27 +196,6 @@ class Runtime:
         if self.coordinator.attention:
             self.supervisor.look()
 
-    def await_answer(self, ticket: Ticket) -> bool:
-        """Let the supervisor read the response that is due, in place of the client, and then check the worker in.
-
-        The call's deadline still ends the worker. Returns False, and does nothing, if no response is due, or if the
-        call belongs to a session, whose state would be in doubt.
-        """
-        worker = ticket.worker
-        if worker is None or ticket.session is not None or ticket.state is not _ACCEPTED or not worker.transport.dirty:
-            return False
-        self.supervisor.await_answer(ticket, self._answered)
-        self._open_leases.pop(ticket.call, None)
-        return True
-
-    def _answered(self, ticket: Ticket, failed: bool) -> None:
-        if failed:
-            self.give_up(ticket, None)
-            return
-        if self.log is not None and ticket.worker is not None:
-            self.log.note(EventKind.RECEIVE, ticket.call, ticket.worker_id, ticket.worker.pid)
-        self.leave(ticket)
-
     def release_session(self, number: int, session: Session, failure: type[BaseException] | None) -> None:
         """Record that this call no longer uses its session. Handles GeneratorExit like `give_up`."""
         if failure is GeneratorExit:

@@ -21,13 +21,13 @@ from typing import assert_never
 
 from poolproof.bridge import EventKind, StartFailed
 from poolproof.bridge.errors import ProtocolError
-from poolproof.bridge.wire.exchange import take
 from poolproof.bridge.wire.transport import Processes, Start, Transport
 from poolproof.pool_v2.calls.handoff import hand_over
 from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.core.coordinator import Coordinator
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import Worker
+from poolproof.pool_v2.running.abandoned import Abandoned
 from poolproof.pool_v2.running.duties import Duties
 from poolproof.pool_v2.running.event_log import EventLog
 from poolproof.pool_v2.running.platform import MACHINE, Platform
@@ -70,7 +70,7 @@ class Supervisor:
         self.progress = platform.condition(lock)
         self._clock = platform.clock
         self._abandoned: deque[Ticket] = deque()
-        self._unanswered: deque[tuple[Ticket, Callable[[Ticket, bool], None]]] = deque()
+        self._unanswered: deque[Abandoned] = deque()
         self.refused: list[Ticket] = []
         """Tickets that `close` refuses. It wakes them itself, unless it is interrupted first."""
         self._starting: dict[Worker, tuple[Start, int]] = {}
@@ -107,12 +107,9 @@ class Supervisor:
         self._abandoned.append(ticket)
         self.look()
 
-    def await_answer(self, ticket: Ticket, answered: Callable[[Ticket, bool], None]) -> None:
-        """Read the response to this ticket's request, then call `answered(ticket, failed)` in the supervisor's thread.
-
-        Never waits.
-        """
-        self._unanswered.append((ticket, answered))
+    def await_answers(self, call: Abandoned) -> None:
+        """Read the responses that are due to this call, in the supervisor's thread. Never waits."""
+        self._unanswered.append(call)
         self.look()
 
     def emit(self, kind: EventKind, worker_id: int, pid: int | None, detail: str = "") -> None:
@@ -145,10 +142,11 @@ class Supervisor:
             ticket = self._abandoned.popleft()
             self.decide(lambda ticket=ticket: self._coordinator.abandon(ticket))  # type: ignore[misc]
         while self._unanswered:
-            ticket, answered = self._unanswered.popleft()
-            if ticket.worker is not None:
-                answer = partial(self._on_answer, ticket, ticket.worker, answered)
-                self.watch.add(ticket.worker.transport.answer_fd, answer)
+            call = self._unanswered.popleft()
+            worker = call.ticket.worker
+            if worker is not None:
+                answer = partial(self._on_answer, call, worker.transport)
+                self.watch.add(worker.transport.answer_fd, answer)
                 answer(read=False)
         for ticket in self.refused:
             ticket.wake()
@@ -322,18 +320,15 @@ class Supervisor:
         self.emit(EventKind.READY, worker.worker_id, worker.pid)
         self._duties.started(worker)
 
-    def _on_answer(
-        self, ticket: Ticket, worker: Worker, answered: Callable[[Ticket, bool], None], *, read: bool = True
-    ) -> None:
-        transport: Transport = worker.transport
+    def _on_answer(self, call: Abandoned, transport: Transport, *, read: bool = True) -> None:
         try:
             failed = bool(transport.take_in()) if read else False
-            if not failed and take(transport, ticket.call) is None:
+            if not failed and not call.take(transport, self._log):
                 return  # more is to come
         except ProtocolError:
             failed = True
         self.watch.remove(transport.answer_fd)
-        answered(ticket, failed)
+        call.ended(call, failed)
 
     def _fail_start(self, worker: Worker, error: StartFailed) -> None:
         self._starting.pop(worker, None)

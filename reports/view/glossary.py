@@ -61,6 +61,7 @@ CHECKS = {
     "nothing_left": "After the close no process, file descriptor or thread was left.",
     "one_outcome": "Every call ended exactly once, with an outcome that the scenario allows.",
     "options_kept": "The pool kept to its options, such as its limits on workers and on waiting calls.",
+    "orderly_life": "The pool had the size that it was given, and after it refused a call it served no later one.",
     "outcome": "The calls with this label ended as the scenario says they must.",
     "overlap": "As many workers were at work at the same time as the scenario demands.",
     "own_answer": "Every answer belongs to its own request, and says what was asked for.",

@@ -7,6 +7,7 @@ import itertools
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -316,6 +317,30 @@ def test_a_pool_that_is_dropped_ends_its_workers(until: Callable[..., Any]) -> N
     until(lambda: name not in {record.name for record in list_pools()}, "its name is free")
     until(lambda: not [t for t in threading.enumerate() if t.name == "pool-v1-finalizer"], "nothing runs on")
     os.close(pidfd)
+
+
+def test_a_pool_that_is_dropped_when_no_thread_can_be_started_ends_its_workers(
+    until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setattr(sys, "excepthook", lambda *args: unraisable.append(args))
+    box = [PoolV1(PoolConfig(workers=1))]
+    name, pid = box[0].name, box[0].execute("pid")["pid"]
+    pidfd = os.pidfd_open(pid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        box.clear()
+        gc.collect()
+
+    until(lambda: select.select([pidfd], [], [], 0)[0], "the worker has ended")
+    until(lambda: name not in {record.name for record in list_pools()}, "its name is free")
+    os.close(pidfd)
+    assert unraisable == []
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # later Pythons warn of every fork beside threads

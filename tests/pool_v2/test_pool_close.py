@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import select
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -151,6 +153,31 @@ def test_a_pool_that_is_dropped_ends_its_workers_busy_ones_too(
     until(lambda: all(map(gone, [*pids, child])), "no worker is left, nor its child")
     until(lambda: name not in names(), "its name is free")
     until(lambda: not [t for t in threading.enumerate() if t.name == "pool-v2-finalizer"], "nothing runs on")
+
+
+def test_a_pool_that_is_dropped_when_no_thread_can_be_started_ends_its_workers(
+    until: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    monkeypatch.setattr(sys, "excepthook", lambda *args: unraisable.append(args))
+    box = [PoolV2(PoolConfig(workers=1))]
+    name, pid = box[0].name, box[0].execute("pid")["pid"]
+    pidfd = os.pidfd_open(pid)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        box.clear()
+        gc.collect()
+        assert select.select([pidfd], [], [], 0.05)[0] == [], "it is tried again when there are threads again"
+
+    until(lambda: select.select([pidfd], [], [], 0)[0], "the worker has ended")
+    until(lambda: name not in names(), "its name is free")
+    os.close(pidfd)
+    assert unraisable == []
 
 
 def test_what_a_client_does_after_the_end_touches_no_descriptor(make_pool: MakePool) -> None:

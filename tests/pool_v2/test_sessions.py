@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from poolproof.pool_v2.core.sessions import CLEAN_UP, Session, SessionTable, StateChange
+from poolproof.pool_v2.core.ticket import Ticket
+from poolproof.pool_v2.core.worker_table import Worker
 
 LIMIT = 100
 FORGET = StateChange(CLEAN_UP, {"session_id": "s"})
@@ -48,6 +50,19 @@ def test_a_call_that_ended_without_a_release_keeps_no_session() -> None:
     table.begin("s", 8)
     assert table.end("s")
     assert table.get("s") is None
+
+
+def test_a_session_whose_abandoned_call_still_has_a_worker_does_not_expire() -> None:
+    table = Table()
+    session = table.begin("s")
+    session.operations = 1
+    session.holder = Ticket(1, session)
+    session.holder.worker = Worker(7)
+    table.release(session, 1, 5)
+    assert table.end_expired(10, 15, 1) == ([], True)
+    session.holder.worker = None  # its grant was interrupted: it holds nothing
+    assert table.end_expired(10, 25, 1) == ([], True)
+    assert len(table) == 0
 
 
 def change(value: int) -> StateChange:

@@ -17,6 +17,7 @@ from poolproof.pool_v2.core.sessions import Session, SessionTable
 from poolproof.pool_v2.core.ticket import Ticket
 from poolproof.pool_v2.core.worker_table import NEVER_NS
 from poolproof.pool_v2.running.housekeeper import Housekeeper
+from poolproof.pool_v2.running.lifetime import Lifetime
 
 REGISTRY = Registry()
 
@@ -98,6 +99,24 @@ def waiters_not_told() -> None:
 def close_without_grace() -> None:
     """Closing a pool ends its running calls at once."""
     replace(PoolV2, "close", lambda close: lambda self, grace_s=None: close(self, 0.001))
+
+
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("drain_under_load",))
+def drain_refuses_waiters() -> None:
+    """A drain ends the calls that wait."""
+    replace(Lifetime, "drain", lambda _: lambda self, timeout_s: self.close(self.config.close_grace_s))
+
+
+@REGISTRY.bug(V2, breaks=("G22",), scenarios=("drain_under_load",))
+def drain_serves_new_calls() -> None:
+    """A pool that is drained takes new calls as long as others run."""
+    replace(Coordinator, "drain", lambda _: lambda self: None)
+
+
+@REGISTRY.bug(V2, breaks=("G14",), scenarios=("resize_under_load",))
+def resize_ignored() -> None:
+    """A pool keeps all of its workers when it is resized."""
+    replace(Lifetime, "resize", lambda _: lambda self, n: None)
 
 
 @REGISTRY.bug(V2, breaks=("G22",), scenarios=("close_twice",))

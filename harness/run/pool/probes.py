@@ -18,7 +18,7 @@ from poolproof.bridge import Capability, Pool, PoolError
 from poolproof.bridge.clock import now_ns
 from poolproof.harness.history.history import Growth, RunInfo, StatusSample
 from poolproof.harness.model.face import Way
-from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.fault import CLOSING
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.capacity import FULL_LABEL
@@ -114,7 +114,7 @@ class Probing:
         self._recorder = recorder
         self._info = info
         self._active = scenario.probed
-        self._open = self._active and all(fault.kind is not FaultKind.CLOSE for fault in scenario.faults)
+        self._open = self._active and all(fault.kind not in CLOSING for fault in scenario.faults)
         self._in_sessions = Capability.SESSIONS in scenario.needs
         self._reader = StatusReader(way.pool, recorder)
         self._descriptors = _descriptors() if self._active else {}

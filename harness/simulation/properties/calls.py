@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from poolproof.bridge.interface import OUTCOMES
-from poolproof.harness.simulation.plan import ITEMS, MS, must_fail
+from poolproof.harness.simulation.plan import ITEMS, MS, Op, must_fail
 from poolproof.harness.simulation.properties.observed import Rules, SeenOp
 
 STATE = ("put", "append")
@@ -84,6 +84,25 @@ class CallRules(Rules):
     def on_misbehave(self, worker_id: int) -> None:
         """A worker has closed its stdin."""
         self.guilty.add(worker_id)
+
+    def on_kill(self, worker_id: int) -> None:
+        """See Observed."""
+        seen = self.seen
+        op = seen.by_number.get(seen.workers[worker_id].holder or 0)
+        if op is None or not self._kept_on_cancel(op.op) or worker_id in self.guilty or op.number in self.torn:
+            return
+        if seen.now_ns < op.deadline_ns and seen.closing_ns is None and op.op.index * ITEMS in seen.arrived:
+            self.wrong("G8", f"worker {worker_id} was killed in the middle of operation {op.op.index}, which keeps it")
+
+    def _kept_on_cancel(self, op: Op) -> bool:
+        # Whether an operation that is interrupted when its request has arrived keeps its worker.
+        traits = self.seen.plan.traits
+        if not (traits["keep_on_cancel"] and traits["tasks"] and op.client % 2 == 0 and op.interrupt == "cancel"):
+            return False
+        if op.session is not None and "session_log_bytes" in self.seen.plan.options:
+            return False  # a snapshot may be under way
+        left_early = op.kind == "stream" and op.index % 5 == 4
+        return not left_early and op.kind in (*INNOCENT, "append", "batch", "batch_put")
 
     def on_exit(self, worker_id: int) -> None:
         """A worker's process has ended."""

@@ -58,14 +58,16 @@ class WorkerRules(Rules):
     def on_free(self, worker_id: int, number: int, unread: int) -> None:
         """A worker is taken from a call; `unread`: bytes that the worker sent are left."""
         seen = self.seen
-        sure = [w for w in seen.living.values() if not (w.killed_ns or w.retired_ns or w.failed_ns)]
-        sure = [w for w in sure if w.worker_id not in self.excess]  # those are about to leave
+        sure = [w for w in self._staying() if w.worker_id not in self.excess]  # those are about to leave
         if seen.waiting or seen.own_waiting or seen.closing_ns is not None or len(sure) <= max(seen.size, self.floor):
             return
         worker = seen.workers[worker_id]
         sound = not (unread or worker.outstanding or worker.killed_ns or worker.exited_ns)
         if seen.exact and sound and number in seen.by_number:
             self.excess[worker_id] = seen.now_ns
+
+    def _staying(self) -> list[SeenWorker]:
+        return [w for w in self.seen.living.values() if not (w.killed_ns or w.retired_ns or w.failed_ns)]
 
     def _not_excess(self, worker_id: int) -> None:
         since_ns = self.excess.pop(worker_id, None)
@@ -81,6 +83,8 @@ class WorkerRules(Rules):
         """The pool asks a worker to leave."""
         self._not_excess(worker_id)
         seen, config = self.seen, self.seen.config
+        if len(self._staying()) - 1 <= max(seen.size, self.floor):
+            self.excess.clear()  # this worker leaves in place of one that was returned at the same time
         worker = seen.workers[worker_id]
         self.last_change_ns = seen.now_ns
         if worker.holder is not None:
@@ -136,6 +140,7 @@ class WorkerRules(Rules):
         now = seen.now_ns
         if waiting:
             self.wrong("G9", f"{waiting} calls wait, although every client has ended")
+        held = [worker_id for worker_id in held if not self._owes(worker_id)]
         if held and not config.ping_interval_s and not config.session_ttl_s:
             self.wrong("G26", f"the workers {held} are held, although every client has ended")
         if floor < self.floor:
@@ -160,6 +165,12 @@ class WorkerRules(Rules):
             for worker in ready:
                 if now - worker.pinged_ns > longest:
                     self.wrong("N36", f"worker {worker.worker_id} was not pinged for {now - worker.pinged_ns} ns")
+
+    def _owes(self, worker_id: int) -> bool:
+        # Whether the pool may still await what this worker owes an abandoned call.
+        op = self.seen.by_number.get(self.seen.workers[worker_id].holder or 0)
+        kept = op is not None and op.op.interrupt == "cancel" and self.seen.plan.traits["keep_on_cancel"]
+        return bool(kept) and op is not None and self.seen.now_ns < op.deadline_ns
 
     def _aged(self, now: int) -> None:
         age_s = self.seen.config.max_age_s

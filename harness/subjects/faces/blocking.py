@@ -8,7 +8,7 @@ from typing import Any, cast
 from poolproof.bridge import CommandError, Pool, PoolError
 from poolproof.bridge.clock import deadline_ns, remaining_s
 from poolproof.harness.model.face import Face, Setting, Way, refuse_sessions
-from poolproof.harness.model.fault import CLIENT_FAULTS, START_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, START_FAULTS
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 from poolproof.pool_v2 import PoolV2
@@ -127,7 +127,7 @@ def void_lease(scenario: Scenario, plan: Plan) -> tuple[str, ...]:
     """Return the checkers that do not apply to calls on leases."""
     # The pool counts no call for a refused checkout, and with these faults a call on a lease may end in the same error.
     kinds = {fault.kind for fault in scenario.faults}
-    return ("conserved",) if kinds & {FaultKind.CLOSE, *START_FAULTS, *CLIENT_FAULTS} else ()
+    return ("conserved",) if kinds & {*CLOSING, *START_FAULTS, *CLIENT_FAULTS} else ()
 
 
 def void_batch(scenario: Scenario, plan: Plan) -> tuple[str, ...]:

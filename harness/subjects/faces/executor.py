@@ -13,7 +13,7 @@ from poolproof.bridge import CommandError, Pool, PoolClosed, PoolConfig, PoolErr
 from poolproof.bridge.worker.handlers.context import HandlerError
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.model.face import Face, Setting, Way, refuse_sessions
-from poolproof.harness.model.fault import CLIENT_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.subjects.carried import CARRIED_VARIABLE, COMMANDS, carry_out
@@ -122,7 +122,7 @@ def _refuses(scenario: Scenario, plan: Plan) -> str:
         return "an executor does not limit the wait for a worker"
     if kinds & CLIENT_FAULTS:
         return "a submitted call continues when its client is interrupted"
-    if kinds & {FaultKind.CLOSE, FaultKind.FORK}:
+    if kinds & {*CLOSING, FaultKind.FORK}:
         return "an executor's shutdown waits for the running calls"
     return refuse_sessions(plan)
 

@@ -19,7 +19,7 @@ from poolproof.harness.explore.found import MOST_FIRST, Found
 from poolproof.harness.explore.generated import generated_scenario
 from poolproof.harness.history.equality import same_json
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.model.fault import COMMAND_FAULTS, FaultKind
+from poolproof.harness.model.fault import CLOSING, COMMAND_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.run.request import Request, plan_of
@@ -105,10 +105,21 @@ def test_some_runs_resize_their_pool_and_need_one_that_can_be_resized() -> None:
         assert (Capability.RESIZE in scenario.needs) == (FaultKind.RESIZE in kinds)
         resized += FaultKind.RESIZE in kinds
         if FaultKind.RESIZE in kinds:
-            assert FaultKind.CLOSE not in kinds
+            assert not kinds & CLOSING
             assert scenario.fixed_size is not None
             assert scenario.fixed_size.workers > 1
     assert 3 <= resized < COUNT / 2
+
+
+def test_some_closes_are_drains_and_need_a_pool_that_can_be_drained() -> None:
+    ends = []
+    for number in range(COUNT):
+        scenario = generated(number)
+        kinds = {fault.kind for fault in scenario.faults}
+        assert (Capability.DRAIN in scenario.needs) == (FaultKind.DRAIN in kinds)
+        ends += sorted(kinds & CLOSING)
+    assert set(ends) == CLOSING
+    assert len(ends) < COUNT / 2
 
 
 def test_a_plan_is_refused_for_fewer_clients() -> None:
@@ -221,7 +232,7 @@ def test_a_pool_that_shrinks_and_refuses_who_waits_need_not_fill_up() -> None:
     for number in range(COUNT):
         config = generated(number).config
         names = {checker.name for checker in generated(number).checkers}
-        closed = any(fault.kind is FaultKind.CLOSE for fault in generated(number).faults)
+        closed = any(fault.kind in CLOSING for fault in generated(number).faults)
         assert ("full_capacity" in names) == (not closed and not {"max_queue", "min_workers"} <= config.keys())
 
 

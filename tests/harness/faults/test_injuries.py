@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ class Theatre:
         stage = Stage(pool=pool, recorder=self.recorder, stop=self.stop, **fields)
         INJURIES[kind](Fault(kind=kind, for_s=for_s), stage)
         self.recorder.close()
-        (record,) = build_history(self._info, self._path.read_bytes().splitlines(), []).faults
-        assert record.kind is kind
+        record, *more = build_history(self._info, self._path.read_bytes().splitlines(), []).faults
+        assert {each.kind for each in (record, *more)} == {kind}
         assert self.recorder.moment(f"{kind}:landed").passed.is_set()
         return record
 
@@ -86,6 +87,22 @@ def test_a_pool_is_resized_and_has_its_own_size_again_afterwards(theatre: Theatr
     record = theatre.inflict(FaultKind.RESIZE, **fields)
     assert (record.landed, record.detail) == (True, "from 3 workers to 1")
     assert fields["pool"].size == 3
+
+
+def test_a_pool_is_drained_and_finishes_what_it_has_begun(theatre: Theatre, real: Callable[..., Any]) -> None:
+    fields = real("v2")
+    pool, answers = fields["pool"], list[Any]()
+    call = threading.Thread(target=lambda: answers.append(pool.execute("sleep", {"seconds": 0.2})))
+    call.start()
+    while not pool.status().statistics.in_flight:
+        time.sleep(0.001)
+    record = theatre.inflict(FaultKind.DRAIN, for_s=60.0, **fields)
+    call.join()
+    assert (record.landed, answers, pool.status().state) == (True, [{"slept_s": 0.2}], "closed")
+
+
+def test_a_pool_without_a_drain_is_not_drained(theatre: Theatre, real: Callable[..., Any]) -> None:
+    assert not theatre.inflict(FaultKind.DRAIN, **real("v1")).landed
 
 
 def test_a_second_resize_waits_until_the_first_is_taken_back(

@@ -15,6 +15,7 @@ TRAITS = {
     **dict.fromkeys(
         ("preempt_every", "by_the_book", "close_ms", "grace_ms", "warm_up", "no_cleanup", "lazy_turns", "reap_us"), 0
     ),
+    "keep_on_cancel": 0,
     "pipe_bytes": 65536,
 }
 Note = tuple[Any, ...]
@@ -134,6 +135,20 @@ def in_session(index: int, kind: str, at_ms: float, value: Any, state: str = "re
     notes[2] = ("execute", at_ms + 1, 1, index + 1, nonce, kind, "s")
     notes[5] = ("outcome", at_ms + 1, index, 0, state, "", value)
     return (*invoked(index, at_ms), *notes)
+
+
+@pytest.mark.parametrize(("tasks", "keep", "told"), [(1, 1, ["G8"]), (1, 0, []), (0, 1, [])])
+def test_a_task_that_is_cancelled_costs_no_worker_of_a_pool_that_keeps_it(
+    monkeypatch: pytest.MonkeyPatch, tasks: int, keep: int, told: list[str]
+) -> None:
+    monkeypatch.setitem(TRAITS, "tasks", tasks)
+    monkeypatch.setitem(TRAITS, "keep_on_cancel", keep)
+    begun = (*STARTED, *invoked(0), *served(0)[:2])
+    killed = (("kill", 1.5, 1), ("outcome", 1.5, 0, 0, "Cancelled", "", None), ("end", 1.5, 0), ("exit", 1.5, 1))
+    ops = (op(0, interrupt="cancel"),)
+    assert found(*begun, *killed, ops=ops) == told
+    late = (("kill", 11, 1), *killed[1:3], ("exit", 11, 1))
+    assert "G8" not in found(*begun, *late, ops=ops), "at the deadline"
 
 
 def put_of_s() -> tuple[Note, ...]:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from typing import Any
 
+import msgspec
 import pytest
 
 from poolproof.harness.cli.app import main
 from poolproof.harness.simulation.command import simulate
-from poolproof.harness.simulation.plan import make_plan
+from poolproof.harness.simulation.io import SimTicket
+from poolproof.harness.simulation.plan import Plan, make_plan
 from poolproof.harness.simulation.power import SOURCES, read_mutations, simulate_planted
 from poolproof.harness.simulation.run import run_plan
 from poolproof.harness.simulation.scheduler import Scheduler, Stuck
@@ -26,6 +28,23 @@ def test_thousands_of_calls_of_the_shipped_code_violate_nothing() -> None:
     told: list[str] = []
     assert simulate(seed=1, seconds=None, calls=5000, say=told.append) == 0
     assert re.fullmatch(r"seeds 1 to \d+: \d+ calls, \d+ calls a second, no violation", told[0])
+
+
+def cancelling(seed: int) -> Plan:
+    """The plan of this seed with tasks of which many are cancelled and keep their workers."""
+    plan = make_plan(seed)
+    ops = [
+        msgspec.structs.replace(op, interrupt="cancel") if op.client % 2 == op.index % 5 == 0 else op for op in plan.ops
+    ]
+    traits = {**plan.traits, "tasks": 1, "keep_on_cancel": 1}
+    return msgspec.structs.replace(plan, ops=tuple(ops), traits=traits)
+
+
+def test_workers_of_cancelled_tasks_are_kept_if_the_pool_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [found for seed in range(60) for found in run_plan(cancelling(seed)).found] == []
+    monkeypatch.setattr(SimTicket, "outlives", lambda self, error: False)
+    found = {violation.guarantee for seed in range(10) for violation in run_plan(cancelling(seed)).found}
+    assert found == {"G8"}
 
 
 def test_a_plan_has_the_same_history_each_time() -> None:
