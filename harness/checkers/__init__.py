@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from poolproof.harness.checkers.calls import (
     Audit,
+    CallSteps,
     Deadlines,
     Fifo,
     HandOff,
@@ -49,6 +50,7 @@ CORE: tuple[Checker, ...] = (
     AtMostOnce(),
     CleanWorkers(),
     Conserved(),
+    CallSteps(),
     Lives(),
     LiveBound(),
     NothingLeft(),
@@ -59,6 +61,7 @@ ALL: tuple[type, ...] = (
     AtMostOnce,
     Audit,
     BoundedStart,
+    CallSteps,
     CleanWorkers,
     CloseBounded,
     Conserved,
@@ -100,6 +103,7 @@ __all__ = [
     "AtMostOnce",
     "Audit",
     "BoundedStart",
+    "CallSteps",
     "CleanWorkers",
     "CloseBounded",
     "Conserved",

@@ -25,8 +25,7 @@ another worker in between, and the journals cannot tell that from a request that
 EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
 WATCHED = 0.35
-"""The share of runs that are observed, of those through a face other than `execute` whose calls have events of their
-own. A batch waits for its worker as one call."""
+"""The share of runs that are observed, of those through a face other than `execute` that tells of its calls."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
@@ -70,7 +69,7 @@ def ways_of(name: str, subject: Subject) -> Iterator[tuple[str, bool]]:
     others = [face.name for face in subject.faces if face.name != EXECUTE.name]
     choice.shuffle(others)
     seen = Capability.EVENTS in subject.capabilities
-    telling = {face.name for face in subject.faces if face.tells and not face.batches and seen}
+    telling = {face.name for face in subject.faces if face.tells and seen}
     watched = Random(f"watched/{name}").random() < WATCHED  # apart, so that other choices stay what they are
     plain = [(EXECUTE.name, False), (EXECUTE.name, True)]
     choice.shuffle(plain)

@@ -15,7 +15,15 @@ from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.intended import IntendedDifference
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Size
-from poolproof.harness.oracle import ExplainedOutcomes, FullCapacity, NoGrowth, OptionsKept, TrueStatus
+from poolproof.harness.oracle import (
+    ExplainedOutcomes,
+    FullCapacity,
+    LimitsKept,
+    NoGrowth,
+    OptionsKept,
+    TrueStatus,
+    TurnsKept,
+)
 
 PREFIX = "explore_"
 NAME = re.compile(rf"{PREFIX}(0|[1-9][0-9]{{0,17}})")
@@ -25,6 +33,8 @@ LATE_S = 5.0
 """How long after its limit a call may end on a machine that is as loaded as can be; scenarios have closer bounds."""
 RESIZES = 0.2
 """The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
+ENDING = frozenset({"deadlines", "kills", "stops"})
+"""Features that end workers, so that the pool must be able to. Such a pool is asked for calls with limits too."""
 SERIAL = "v1 has one manager that does all I/O, so calls wait for each other"
 IN_MEMORY = "v1 keeps a session's state in the memory of one worker"
 
@@ -78,6 +88,7 @@ def _make(number: int) -> Scenario:
             for checker, reason in (
                 ("full_capacity", SERIAL),
                 ("deadlines", SERIAL),
+                ("limits_kept", SERIAL),
                 ("linearizable", IN_MEMORY),
                 ("explained_outcomes", SERIAL),
             )
@@ -101,6 +112,8 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features or refusing else (FullCapacity(),)),
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
+        TurnsKept(),
+        *(() if "close" in features or not features.names & ENDING else (LimitsKept(),)),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),
         Audit(),

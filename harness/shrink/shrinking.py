@@ -33,7 +33,7 @@ from poolproof.harness.run.store import write_whole
 from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
 from poolproof.harness.shrink.selection import Selection, Whole
 
-PROBING_CHECKERS = frozenset({"full_capacity", "no_growth", "true_status", "options_kept"})
+PROBING_CHECKERS = frozenset({"full_capacity", "limits_kept", "no_growth", "options_kept", "true_status", "turns_kept"})
 """Checkers that need what probes record; for the findings of the others a trial is made without probes."""
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"

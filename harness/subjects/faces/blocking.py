@@ -14,6 +14,8 @@ from poolproof.harness.model.workload import Plan, Step
 from poolproof.pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
+ONLY_ITEM = "item 0 of 1: "
+"""How the error of a batch of one names its item; the same call outside a batch has the rest of the text."""
 ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})
 """The errors that only a checkout can raise, and never a call on a lease."""
 
@@ -58,17 +60,14 @@ class Batches(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """Make one call as a batch of one."""
-        (value,) = cast("PoolV2", self.pool).execute_many(
-            command,
-            [args],
-            session=session,
-            return_errors=True,
-            timeout_s=timeout_s,
-            checkout_timeout_s=checkout_timeout_s,
-        )
-        if isinstance(value, PoolError):
-            raise value
+        """Make one call as a batch of one, whose error is raised."""
+        try:
+            (value,) = cast("PoolV2", self.pool).execute_many(
+                command, [args], session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            )
+        except PoolError as error:
+            error.message = error.message.removeprefix(ONLY_ITEM)
+            raise
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
