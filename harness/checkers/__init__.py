@@ -48,6 +48,7 @@ CORE: tuple[Checker, ...] = (
     OwnAnswer(),
     ExclusiveLease(),
     AtMostOnce(),
+    Audit(),
     CleanWorkers(),
     Conserved(),
     CallSteps(),

@@ -6,7 +6,7 @@ import re
 from random import Random
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
+from poolproof.harness.checkers import CORE, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
 from poolproof.harness.explore.features import PATIENT_S, SHARED, Features, draw_features
 from poolproof.harness.explore.workload import Drawing
 from poolproof.harness.model.checker import Checker
@@ -116,7 +116,6 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features or not features.names & ENDING else (LimitsKept(),)),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),
-        Audit(),
         Deadlines(slack_s=LATE_S),
         *(of_sessions if "sessions" in features else ()),
         *core,

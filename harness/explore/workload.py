@@ -72,6 +72,8 @@ class Drawing:
         self._choice = choice
         self._most_bytes = LARGE_BYTES if "large" in features else SMALL_BYTES
         self._sessions = choice.sample(domain.identifiers(), choice.randint(1, 6)) if "sessions" in features else []
+        # A pool learns from the first worker whose start does not fail whether its workers take bytes.
+        self._takes_bytes = "faulty_starts" not in features
         self._small = bool(features.config.get("session_log_bytes")) and choice.random() < SMALL_SHARE
         self.faults: list[Fault] = []
         self.plan: Plan = tuple(tuple(self._client(number)) for number in range(features.size.clients))
@@ -121,7 +123,9 @@ class Drawing:
 
     def _add_rows(self, steps: list[Step]) -> None:
         # Equal calls in a row, which some faces send together.
-        draws = [self._echo, self._pid, *([self._fail] if "errors" in self._features else [])]
+        draws = [self._echo, self._pid]
+        draws += [self._binary] if self._takes_bytes else []
+        draws += [self._fail] if "errors" in self._features else []
         for _ in range(MOST_ROWS):
             draw = self._choice.choice(draws)
             place = self._choice.randrange(len(steps) + 1)
@@ -139,13 +143,16 @@ class Drawing:
 
     def _blob(self) -> Step:
         choice = self._choice
-        # A pool learns from the first worker whose start does not fail whether its workers take bytes.
-        if choice.random() < BINARY_SHARE and "faulty_starts" not in self._features:
-            sizes = [domain.size_bytes(choice, self._most_bytes), choice.choice(SHARED_SIZES)]
-            choice.shuffle(sizes)
-            args = {"bytes": sizes[0], "seed": choice.randrange(251)}
-            return Step(command="binary", args=args, upload_bytes=sizes[1])
+        if choice.random() < BINARY_SHARE and self._takes_bytes:
+            return self._binary()
         return Step(command="blob", args={"bytes": domain.size_bytes(self._choice, self._most_bytes)})
+
+    def _binary(self) -> Step:
+        choice = self._choice
+        sizes = [domain.size_bytes(choice, self._most_bytes), choice.choice(SHARED_SIZES)]
+        choice.shuffle(sizes)
+        args = {"bytes": sizes[0], "seed": choice.randrange(251)}
+        return Step(command="binary", args=args, upload_bytes=sizes[1])
 
     def _pid(self) -> Step:
         return Step(command="pid")

@@ -140,7 +140,9 @@ class TaskBatches(Tasks):
     async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make one call as a batch of one, whose error is raised."""
         try:
-            (value,) = await self._tasks.execute_many(step.command, [args], session=step.session, **_limits(step))
+            (value,) = await self._tasks.execute_many(
+                step.command, [args], session=step.session, return_errors=False, **_limits(step)
+            )
         except PoolError as error:
             error.message = error.message.removeprefix(ONLY_ITEM)
             raise

@@ -10,7 +10,7 @@ from poolproof.bridge import Event, EventKind
 from poolproof.harness.checkers import CallSteps
 from poolproof.harness.model.verdict import Verdict
 
-WHOLE = {"enqueue": 0, "accept": 10, "send": 20, "receive": 30, "checkin": 40, "done": 50}
+WHOLE: dict[str, float] = {"enqueue": 0, "accept": 10, "send": 20, "receive": 30, "checkin": 40, "done": 50}
 
 
 def events_of(build: Any, steps: dict[str, float], detail: str = "result", call: int = 1) -> list[Event]:
