@@ -23,7 +23,8 @@ class CallSteps(msgspec.Struct, frozen=True, kw_only=True):
     """Each call is enqueued first and done last, both once; its answer comes after its request and before its end (G3).
 
     So no step of a call that its own client takes comes after the call is done, and a call with an answer has received
-    it. An offer is made by another client, which may report it late. The calls of a batch are granted a worker as one,
+    it. A pool may still receive an answer whose client has given up. An offer is made by another client, which may
+    report it late. The calls of a batch are granted a worker as one,
     and the calls on a lease have theirs from the beginning, so that a grant of their own is not demanded.
     """
 
@@ -71,8 +72,9 @@ class _Steps:
         done_ns = np.where(count[kinds.DONE] > 0, last[kinds.DONE], LAST_NS)
         for kind in (kinds.OFFER, kinds.ACCEPT, kinds.SEND, kinds.RECEIVE, kinds.CHECKIN, kinds.DONE):
             yield from self._tell(first[kind] < queued_ns, f"has {kind} before it was enqueued")
-        for kind in (kinds.ACCEPT, kinds.SEND, kinds.RECEIVE):
+        for kind in (kinds.ACCEPT, kinds.SEND):
             yield from self._tell(last[kind] > done_ns, f"has {kind} after it was done")
+        yield from self._tell(self._answered & (last[kinds.RECEIVE] > done_ns), "was answered after it was done")
         given = (count[kinds.ACCEPT] > 0) & (first[kinds.SEND] < first[kinds.ACCEPT])
         yield from self._tell(given, "was sent before it had a worker")
         received = count[kinds.RECEIVE] > 0

@@ -58,6 +58,12 @@ def test_an_answer_was_received(build: Any, outcome: str, expected: Verdict) -> 
     assert judged(build, *other, *events_of(build, unanswered, outcome)) is expected
 
 
+@pytest.mark.parametrize(("outcome", "expected"), [("result", Verdict.FAIL), ("CallTimeout", Verdict.PASS)])
+def test_an_answer_may_come_late_if_its_client_has_given_up(build: Any, outcome: str, expected: Verdict) -> None:
+    steps = {"enqueue": 0, "accept": 10, "send": 20, "done": 30, "receive": 40, "checkin": 50}
+    assert judged(build, *events_of(build, steps, outcome)) is expected
+
+
 def test_calls_of_a_batch_need_no_worker_of_their_own(build: Any) -> None:
     second = {kind: ms for kind, ms in WHOLE.items() if kind not in ("accept", "checkin")}
     assert judged(build, *events_of(build, WHOLE), *events_of(build, second, call=2)) is Verdict.PASS

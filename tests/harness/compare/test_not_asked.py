@@ -82,6 +82,7 @@ def test_each_checker_says_from_which_evidence_it_decides() -> None:
         "own_answer": set(),
         "exclusive_lease": {"events", "journals"},
         "at_most_once": {"events", "journals"},
+        "call_steps": {"events"},
         "clean_workers": {"events"},
         "conserved": {"statistics"},
         "lives": {"events"},
