@@ -40,13 +40,13 @@ FEATURES = {
 OPTIONS = {
     "lazy": 0.25,
     "overflow": 0.2,
-    "max_queue": 0.2,
-    "max_requests": 0.25,
+    "max_queue": 0.25,
+    "max_requests": 0.3,
     "min_workers": 0.2,
     "zygote": 0.25,
-    "idle_order": 0.3,
-    "affinity": 0.35,
-    "session_log": 0.35,
+    "idle_order": 0.35,
+    "affinity": 0.4,
+    "session_log": 0.45,
     "pings": 0.2,
     "circuit": 0.1,
 }
@@ -88,12 +88,15 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             return self
         if "lazy" in config and size.workers > 1:  # otherwise all workers are needed anyway
             size = Size(workers=size.workers, clients=choice.randint(1, size.workers - 1))
+        if "max_requests" in config:  # the calls of a batch or a lease count one by one
+            names.add("rows")
         if "max_queue" in config:
             names |= {"sleeps", *choice.choice(((), ("sessions",), ("sessions", "long_sessions")))}
             size = Size(workers=min(size.workers, 2), clients=min(size.workers, 2) + config["max_queue"] + 2)
         if config.get("session_log_bytes"):  # sessions that outgrow their log, and then need another worker
             names |= {"sessions", "long_sessions"}
-            config["session_affinity"] = choice.choice(("prefer", "none"))
+            config["session_affinity"] = choice.choice(("prefer", "none", "none"))
+            size = Size(workers=max(size.workers, 2), clients=size.clients)
             if config.get("max_requests", OFTEN) < OFTEN:
                 del config["max_requests"]
         elif "sessions" in names and choice.random() < EXPIRING and config.keys() - SHARED:
@@ -154,7 +157,7 @@ def _option(name: str, choice: Random, size: Size, names: set[str]) -> dict[str,
         case "affinity":
             return {"session_affinity": choice.choice(("strict", "prefer", "none"))}
         case "session_log":
-            return {"session_log_bytes": choice.choice((0, 200, 600, 1_500, 20_000))}
+            return {"session_log_bytes": choice.choice((0, 200, 600, 600, 1_500, 20_000))}
         case "pings":
             return {"ping_interval_s": choice.uniform(0.05, 0.3), "max_idle_pings": choice.randint(1, 3)}
         case _:

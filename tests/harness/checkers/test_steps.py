@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from poolproof.harness.model.verdict import Verdict
 WHOLE: dict[str, float] = {"enqueue": 0, "accept": 10, "send": 20, "receive": 30, "checkin": 40, "done": 50}
 
 
-def events_of(build: Any, steps: dict[str, float], detail: str = "result", call: int = 1) -> list[Event]:
+def events_of(build: Any, steps: Mapping[str, float], detail: str = "result", call: int = 1) -> list[Event]:
     return [
         build.event(EventKind(kind), ms, call=call, worker=1, detail=detail if kind == "done" else "")
         for kind, ms in steps.items()

@@ -212,6 +212,13 @@ def test_every_face_is_chosen_for_some_run() -> None:
     assert first["execute"] > 100
 
 
+def test_a_limit_of_requests_is_often_tried_where_calls_are_made_together() -> None:
+    together = {face.name for face in V2.faces if face.batches}
+    for number in range(100):
+        faces = [face for face, _ in ways_of(f"explore_{number}", V2, together=True) if face != "execute"]
+        assert set(faces[: len(together)]) == together
+
+
 def test_a_pool_with_few_capabilities_gets_the_runs_that_it_can_carry_out() -> None:
     for run in choose_runs(5, V1, Request(seed=3)):
         assert run.scenario.needs <= V1.capabilities
