@@ -25,8 +25,7 @@ another worker in between, and the journals cannot tell that from a request that
 EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
 WATCHED = 0.35
-"""The share of runs that are observed, of those through a face other than `execute` whose calls have events of their
-own. A batch waits for its worker as one call."""
+"""The share of runs that are observed, of those through a face other than `execute` that tells of its calls."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
@@ -53,7 +52,7 @@ def _run_of(name: str, subject: Subject, request: Request, baseline: Subject | N
     if scenario is None:
         return None
     wanders = scenario.config.get("session_affinity", "strict") != "strict"
-    for face, observed in ways_of(name, subject):
+    for face, observed in ways_of(name, subject, together="max_requests" in scenario.config):
         if wanders and face.startswith(TASKS):
             continue
         asked = msgspec.structs.replace(
@@ -64,13 +63,19 @@ def _run_of(name: str, subject: Subject, request: Request, baseline: Subject | N
     return None
 
 
-def ways_of(name: str, subject: Subject) -> Iterator[tuple[str, bool]]:
-    """Yield face and observed of this scenario in random order; half of all runs call `execute` first."""
+def ways_of(name: str, subject: Subject, *, together: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield face and observed of this scenario in random order; half of all runs call `execute` first.
+
+    With `together`, faces that send calls together come before the other faces.
+    """
     choice = Random(f"way/{name}")
-    others = [face.name for face in subject.faces if face.name != EXECUTE.name]
-    choice.shuffle(others)
+    faces = [face for face in subject.faces if face.name != EXECUTE.name]
+    choice.shuffle(faces)
+    if together:
+        faces.sort(key=lambda face: not face.batches)
+    others = [face.name for face in faces]
     seen = Capability.EVENTS in subject.capabilities
-    telling = {face.name for face in subject.faces if face.tells and not face.batches and seen}
+    telling = {face.name for face in subject.faces if face.tells and seen}
     watched = Random(f"watched/{name}").random() < WATCHED  # apart, so that other choices stay what they are
     plain = [(EXECUTE.name, False), (EXECUTE.name, True)]
     choice.shuffle(plain)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from poolproof.harness.model.fault import PIECES_VARIABLE
 from poolproof.harness.model.workload import Size
 
 FEATURES = {
@@ -31,18 +32,21 @@ FEATURES = {
     "close": 0.12,
     "bursts": 0.4,
     "many": 0.4,
+    "rows": 0.5,
+    "ending_sessions": 0.3,
+    "pieces": 0.2,
 }
 """Each feature of a workload with the probability that a run has it."""
 OPTIONS = {
     "lazy": 0.25,
     "overflow": 0.2,
-    "max_queue": 0.2,
-    "max_requests": 0.25,
+    "max_queue": 0.25,
+    "max_requests": 0.3,
     "min_workers": 0.2,
     "zygote": 0.25,
-    "idle_order": 0.3,
-    "affinity": 0.35,
-    "session_log": 0.35,
+    "idle_order": 0.35,
+    "affinity": 0.4,
+    "session_log": 0.45,
     "pings": 0.2,
     "circuit": 0.1,
 }
@@ -53,7 +57,7 @@ ACCOMPANIED = 0.6
 """The share of runs in which an option has the features that show whether it keeps its promise."""
 EXPIRING = 0.6
 """The share of accompanied runs with sessions in which a session that is not used for a while ends."""
-SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s"})
+SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s", "env"})
 """Options that every pool has."""
 PATIENT_S = 60.0
 SHORTEST_IDLE_S = 0.15
@@ -84,12 +88,15 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             return self
         if "lazy" in config and size.workers > 1:  # otherwise all workers are needed anyway
             size = Size(workers=size.workers, clients=choice.randint(1, size.workers - 1))
+        if "max_requests" in config:  # the calls of a batch or a lease count one by one
+            names.add("rows")
         if "max_queue" in config:
-            names |= {"sleeps", *choice.choice(((), ("sessions", "long_sessions")))}
+            names |= {"sleeps", *choice.choice(((), ("sessions",), ("sessions", "long_sessions")))}
             size = Size(workers=min(size.workers, 2), clients=min(size.workers, 2) + config["max_queue"] + 2)
         if config.get("session_log_bytes"):  # sessions that outgrow their log, and then need another worker
             names |= {"sessions", "long_sessions"}
-            config["session_affinity"] = choice.choice(("prefer", "none"))
+            config["session_affinity"] = choice.choice(("prefer", "none", "none"))
+            size = Size(workers=max(size.workers, 2), clients=size.clients)
             if config.get("max_requests", OFTEN) < OFTEN:
                 del config["max_requests"]
         elif "sessions" in names and choice.random() < EXPIRING and config.keys() - SHARED:
@@ -125,6 +132,8 @@ def draw_features(choice: Random) -> Features:
             config |= _option(name, choice, size, names)
     if config.get("max_requests", OFTEN) < OFTEN:
         names -= {"many", "long_sessions"}  # each of a few calls starts a process
+    if "pieces" in names:
+        config["env"] = {PIECES_VARIABLE: "1"}
     return Features(names=frozenset(names), config=config, size=size)
 
 
@@ -148,7 +157,7 @@ def _option(name: str, choice: Random, size: Size, names: set[str]) -> dict[str,
         case "affinity":
             return {"session_affinity": choice.choice(("strict", "prefer", "none"))}
         case "session_log":
-            return {"session_log_bytes": choice.choice((0, 200, 1_000, 20_000))}
+            return {"session_log_bytes": choice.choice((0, 200, 600, 600, 1_500, 20_000))}
         case "pings":
             return {"ping_interval_s": choice.uniform(0.05, 0.3), "max_idle_pings": choice.randint(1, 3)}
         case _:

@@ -6,7 +6,7 @@ import re
 from random import Random
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
+from poolproof.harness.checkers import CORE, Deadlines, Fifo, HandOff, Linearizable, SessionCounters
 from poolproof.harness.explore.features import PATIENT_S, SHARED, Features, draw_features
 from poolproof.harness.explore.workload import Drawing
 from poolproof.harness.model.checker import Checker
@@ -18,10 +18,12 @@ from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.oracle import (
     ExplainedOutcomes,
     FullCapacity,
+    LimitsKept,
     NoGrowth,
     OptionsKept,
     OrderlyLife,
     TrueStatus,
+    TurnsKept,
 )
 
 PREFIX = "explore_"
@@ -34,6 +36,8 @@ RESIZES = 0.2
 """The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
 DRAINS = 0.5
 """The share of closes in the middle of a run that are drains."""
+ENDING = frozenset({"deadlines", "kills", "stops"})
+"""Features that end workers, so that the pool must be able to. Such a pool is asked for calls with limits too."""
 SERIAL = "v1 has one manager that does all I/O, so calls wait for each other"
 IN_MEMORY = "v1 keeps a session's state in the memory of one worker"
 
@@ -89,6 +93,7 @@ def _make(number: int) -> Scenario:
             for checker, reason in (
                 ("full_capacity", SERIAL),
                 ("deadlines", SERIAL),
+                ("limits_kept", SERIAL),
                 ("linearizable", IN_MEMORY),
                 ("explained_outcomes", SERIAL),
             )
@@ -113,9 +118,10 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         *(() if "close" in features or "max_requests" in features.config else (NoGrowth(),)),
         OptionsKept(),
         OrderlyLife(),
+        TurnsKept(),
+        *(() if "close" in features or not features.names & ENDING else (LimitsKept(),)),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),
-        Audit(),
         Deadlines(slack_s=LATE_S),
         *(of_sessions if "sessions" in features else ()),
         *core,

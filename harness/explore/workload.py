@@ -26,6 +26,14 @@ CALLS = (10, 40)
 MANY_CALLS = 250
 MOST_STARTS = 40
 """About how many processes a run starts because a worker serves a few calls only."""
+MOST_ROWS = 3
+ROW = (3, 12)
+"""How many equal calls follow each other in a row."""
+NEAR_S = 0.004
+"""How close to its limit a call is answered that is meant to be answered at the limit."""
+SHORTEST_LIMIT_S = 0.01
+ENDING_SHARE = 0.05
+"""The share of a session's calls that end it, in runs in which sessions end."""
 MOST_ENDS = 2
 """How often each client ends a worker whose next starts fail."""
 LONG_SESSION_CALLS = (40, 90)
@@ -44,6 +52,13 @@ STATE_BYTES = 700
 """The largest value that a session keeps; its whole list travels with each append."""
 BROKEN_FRAMES = ("garbage", "oversize", "not_json", "wrong_id", "truncated")
 NOISE_BYTES = (1, 4_096, 70_000, 300_000)
+SESSION_COMMANDS = ("put", "put", "get", "get", "append", "append", "delete", "list", "echo", "sleep")
+SMALL_COMMANDS = ("put", "put", "get", "delete")
+SMALL_KEYS = 3
+SMALL_STATE_BYTES = 16
+SMALL_SHARE = 0.7
+"""The share of runs with a limited log in which the state of a session stays smaller than the log of its changes, so
+that a snapshot can replace the log."""
 GRACE_S = 20.0
 """The grace of a close in the middle of a run: no call of a run lasts so long, so each one that runs must end well."""
 Draw = Callable[[Random], Step]
@@ -57,6 +72,9 @@ class Drawing:
         self._choice = choice
         self._most_bytes = LARGE_BYTES if "large" in features else SMALL_BYTES
         self._sessions = choice.sample(domain.identifiers(), choice.randint(1, 6)) if "sessions" in features else []
+        # A pool learns from the first worker whose start does not fail whether its workers take bytes.
+        self._takes_bytes = "faulty_starts" not in features
+        self._small = bool(features.config.get("session_log_bytes")) and choice.random() < SMALL_SHARE
         self.faults: list[Fault] = []
         self.plan: Plan = tuple(tuple(self._client(number)) for number in range(features.size.clients))
         if "faulty_starts" in features:  # one less in a row than may fail
@@ -67,6 +85,8 @@ class Drawing:
         choice, features = self._choice, self._features
         draws = [self._echo, self._echo, *self._further()]
         steps = [choice.choice(draws)() for _ in range(choice.randint(*CALLS))]
+        if "rows" in features:
+            self._add_rows(steps)
         if "max_requests" in features.config:  # each of a few calls starts a process
             steps = steps[: max(3, MOST_STARTS * features.config["max_requests"] // features.size.clients)]
         if "faulty_starts" in features:
@@ -99,6 +119,16 @@ class Drawing:
         }
         return [draw for name, draw in draws.items() if name in self._features] + [self._blob, self._pid]
 
+    def _add_rows(self, steps: list[Step]) -> None:
+        # Equal calls in a row, which some faces send together.
+        draws = [self._echo, self._pid]
+        draws += [self._binary] if self._takes_bytes else []
+        draws += [self._fail] if "errors" in self._features else []
+        for _ in range(MOST_ROWS):
+            draw = self._choice.choice(draws)
+            place = self._choice.randrange(len(steps) + 1)
+            steps[place:place] = [draw() for _ in range(self._choice.randint(*ROW))]
+
     def _echo(self) -> Step:
         choice = self._choice
         if choice.random() < 0.3:
@@ -111,12 +141,16 @@ class Drawing:
 
     def _blob(self) -> Step:
         choice = self._choice
-        if choice.random() < BINARY_SHARE:
-            sizes = [domain.size_bytes(choice, self._most_bytes), choice.choice(SHARED_SIZES)]
-            choice.shuffle(sizes)
-            args = {"bytes": sizes[0], "seed": choice.randrange(251)}
-            return Step(command="binary", args=args, upload_bytes=sizes[1])
+        if choice.random() < BINARY_SHARE and self._takes_bytes:
+            return self._binary()
         return Step(command="blob", args={"bytes": domain.size_bytes(self._choice, self._most_bytes)})
+
+    def _binary(self) -> Step:
+        choice = self._choice
+        sizes = [domain.size_bytes(choice, self._most_bytes), choice.choice(SHARED_SIZES)]
+        choice.shuffle(sizes)
+        args = {"bytes": sizes[0], "seed": choice.randrange(251)}
+        return Step(command="binary", args=args, upload_bytes=sizes[1])
 
     def _pid(self) -> Step:
         return Step(command="pid")
@@ -127,6 +161,9 @@ class Drawing:
     def _failing(self) -> Step:
         if self._choice.random() < 0.3:
             return Step(command=f"unknown_{domain.identifier(self._choice)}")
+        return self._fail()
+
+    def _fail(self) -> Step:
         return Step(command="fail", args={"message": f"failed: {domain.text(self._choice, SMALL_BYTES)}"})
 
     def _parts(self) -> Step:
@@ -137,12 +174,17 @@ class Drawing:
         )
 
     def _tight(self) -> Step:
-        # Half of these calls can be answered in time; the others cannot, however fast the pool is.
+        # Half of these calls can be answered in time; the others cannot, however fast the pool is. Some answers come at
+        # the very moment of the limit.
         choice = self._choice
         seconds, limit_s = choice.uniform(0.0, 0.1), choice.uniform(0.02, 0.15)
-        if choice.random() < 0.3:
+        kind = choice.random()
+        if kind < 0.3:
             return Step(command="sleep", args={"seconds": seconds}, checkout_timeout_s=limit_s)
-        return Step(command="sleep", args={"seconds": seconds}, timeout_s=limit_s)
+        if kind < 0.5:
+            limit_s = max(SHORTEST_LIMIT_S, seconds + choice.uniform(-NEAR_S, NEAR_S))
+        wait_s = choice.uniform(SHORTEST_LIMIT_S, limit_s) if kind > 0.8 else None
+        return Step(command="sleep", args={"seconds": seconds}, timeout_s=limit_s, checkout_timeout_s=wait_s)
 
     def _cancelled(self) -> Step:
         choice = self._choice
@@ -167,12 +209,15 @@ class Drawing:
 
     def _in_session(self, session: str) -> Step:
         choice = self._choice
-        key = choice.choice(domain.identifiers()[:8])
+        if "ending_sessions" in self._features and choice.random() < ENDING_SHARE:
+            return Step(command="cleanup_session", session=session)
+        small = self._small
+        key = choice.choice(domain.identifiers()[: SMALL_KEYS if small else 8])
         args: dict[str, Any] = {"key": key}
-        command = choice.choice(("put", "put", "get", "get", "append", "append", "delete", "list", "echo", "sleep"))
+        command = choice.choice(SMALL_COMMANDS if small else SESSION_COMMANDS)
         match command:
             case "put":
-                args["value"] = domain.value(choice, STATE_BYTES, depth=1)
+                args["value"] = domain.value(choice, SMALL_STATE_BYTES if small else STATE_BYTES, depth=int(not small))
             case "append":
                 args = {"key": f"list-{key}", "value": domain.value(choice, 40, depth=0)}
             case "list":

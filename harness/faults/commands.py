@@ -17,6 +17,7 @@ from poolproof.bridge.wire.framing import HEADER_BYTES, encode_frame
 from poolproof.bridge.wire.messages import encode_success
 from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
+from poolproof.harness.faults.pieces import begin as begin_pieces
 
 MOST_PRINTED_BYTES = 2**28
 LONGEST_CHILD_S = 3600.0
@@ -159,3 +160,5 @@ COMMANDS = {
     "hog": hog,
     "exhaust_descriptors": exhaust_descriptors,
 }
+
+begin_pieces()

@@ -11,6 +11,10 @@ import msgspec
 
 from poolproof.harness.fakes.models.service import Outage
 
+PIECES_VARIABLE = "POOLPROOF_WRITE_IN_PIECES"
+"""The variable of a worker's environment with which a worker under test writes its frames in pieces
+(`poolproof.harness.faults.pieces`)."""
+
 
 class FaultKind(StrEnum):
     """The kinds of faults: of a process or the pool, of a client, of a worker's start, or by a command."""

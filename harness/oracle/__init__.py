@@ -10,11 +10,32 @@ from __future__ import annotations
 from poolproof.harness.oracle.capacity import FullCapacity
 from poolproof.harness.oracle.growth import NoGrowth
 from poolproof.harness.oracle.life import OrderlyLife
+from poolproof.harness.oracle.limits import LimitsKept
 from poolproof.harness.oracle.options import OptionsKept
 from poolproof.harness.oracle.outcomes import ExplainedOutcomes
 from poolproof.harness.oracle.status import TrueStatus
+from poolproof.harness.oracle.turns import TurnsKept
 
-PARTS: tuple[type, ...] = (ExplainedOutcomes, FullCapacity, NoGrowth, OptionsKept, OrderlyLife, TrueStatus)
+PARTS: tuple[type, ...] = (
+    ExplainedOutcomes,
+    FullCapacity,
+    LimitsKept,
+    NoGrowth,
+    OptionsKept,
+    OrderlyLife,
+    TrueStatus,
+    TurnsKept,
+)
 """Every part of the model."""
 
-__all__ = ["PARTS", "ExplainedOutcomes", "FullCapacity", "NoGrowth", "OptionsKept", "OrderlyLife", "TrueStatus"]
+__all__ = [
+    "PARTS",
+    "ExplainedOutcomes",
+    "FullCapacity",
+    "LimitsKept",
+    "NoGrowth",
+    "OptionsKept",
+    "OrderlyLife",
+    "TrueStatus",
+    "TurnsKept",
+]

@@ -29,7 +29,9 @@ from poolproof.harness.shrink.hints import find_plan
 from poolproof.harness.shrink.reduction import Reduction, Spent, size_of
 from poolproof.harness.shrink.selection import Selection
 
-PROBING_CHECKERS = frozenset({"full_capacity", "no_growth", "true_status", "options_kept"})
+PROBING_CHECKERS = frozenset(
+    {"full_capacity", "limits_kept", "no_growth", "options_kept", "orderly_life", "true_status", "turns_kept"}
+)
 """Checkers that need the records of probes; a trial for a finding of another checker is made without probes."""
 PLAN_FILE = "plan.json"
 RECORD_FILE = "shrink.json"

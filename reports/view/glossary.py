@@ -42,6 +42,7 @@ CHECKS = {
     "at_most_once": "No request was sent twice, and no worker served one twice.",
     "audit": "By the workers' own journals each call ran once or not at all, as its outcome says.",
     "bounded_start": "Every start of a worker ended within its limit of time.",
+    "call_steps": "The pool reported the steps of each call in their order, and no step after the call's end.",
     "clean_workers": "A worker whose exchange broke off was never used again.",
     "close_bounded": "Closing the pool ended in bounded time, and waiting calls were refused at once.",
     "conserved": "The pool's own counts add up: submitted calls equal ended calls, and agree with what callers saw.",
@@ -54,6 +55,7 @@ CHECKS = {
     "hand_off": "Each offer of a worker was either accepted or withdrawn, exactly once.",
     "independence": "A stuck, stopped or dying worker delayed no call on another worker.",
     "leak_slope": "Memory, descriptors, threads and children did not grow while the run worked.",
+    "limits_kept": "Calls that waited for a worker beyond their limits of time ended at these limits.",
     "linearizable": "The calls of each session have one order that explains all answers.",
     "live_bound": "There were never more living workers than allowed.",
     "lives": "Every worker was started, became ready, was ended and was reaped, in this order.",
@@ -81,6 +83,7 @@ CHECKS = {
     "state": "The calls of a session of this role saw their session's state.",
     "timeout_kills": "The worker of a call that timed out was killed before the call ended.",
     "true_status": "The pool's status and health agreed with what was going on.",
+    "turns_kept": "Each call was served by the idle worker that the options of the pool promise.",
     "versions": "Each call of a session saw a version at least as new as the last acknowledged one.",
     "work_conserving": "No worker was idle while a call that it could serve waited.",
 }

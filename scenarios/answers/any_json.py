@@ -32,9 +32,9 @@ VALUES: tuple[Any, ...] = (
 
 
 def workload(choice: random.Random, size: Size) -> Plan:
-    """Every client echoes every value, in its own order."""
+    """Every client echoes every value, in its own order, after a call that carries a nonce, which the audit needs."""
     steps = [Step(command="echo", args={"value": value}, verbatim=True) for value in VALUES]
-    return tuple(tuple(choice.sample(steps, len(steps))) for _ in range(size.clients))
+    return tuple((Step(command="echo"), *choice.sample(steps, len(steps))) for _ in range(size.clients))
 
 
 SCENARIO = Scenario(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, Audit, OneOutcome
+from poolproof.harness.checkers import CORE, OneOutcome
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -30,6 +30,6 @@ SCENARIO = Scenario(
     guarantees=("G1", "G2", "G4"),
     workload=workload,
     config=PATIENT,
-    checkers=(OneOutcome(), Audit(), *CORE),
+    checkers=(OneOutcome(), *CORE),
     budget_s=120.0,
 )

@@ -9,7 +9,8 @@ from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
-HELD_S = 0.5
+HELD_S = 3.0
+"""Long after the client has ended, even on a busy machine. The call ends with its client, so a run takes no longer."""
 CALLS = 8
 
 

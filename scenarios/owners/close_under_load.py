@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poolproof.harness.checkers import CORE, Audit, CloseBounded, FaultLanded, OneOutcome
+from poolproof.harness.checkers import CORE, CloseBounded, FaultLanded, OneOutcome
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import steady
@@ -28,7 +28,6 @@ SCENARIO = Scenario(
             at_least={"PoolClosed": 1, "result": 1},
             guarantees=("G3", "G22"),
         ),
-        Audit(),
         FaultLanded(kinds=(FaultKind.CLOSE,)),
         CloseBounded(within_s=GRACE_S + 2.0, refusal_s=REFUSED_WITHIN_S),
         *CORE,

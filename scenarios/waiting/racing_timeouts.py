@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, Audit, Deadlines, LabelledOutcome, OneOutcome
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -42,7 +42,6 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
         LabelledOutcome(label="last", outcomes=frozenset({"result"}), guarantees=("G3", "G9")),
         Deadlines(slack_s=1.0),
-        Audit(),
         *CORE,
     ),
     compare_answers=False,

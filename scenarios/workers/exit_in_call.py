@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
@@ -34,7 +34,6 @@ SCENARIO = Scenario(
         LabelledOutcome(label="exit", outcomes=frozenset({"WorkerCrashed"})),
         # A pool that lost a worker without a replacement, or that keeps a dead worker, cannot serve these calls.
         LabelledOutcome(label="echo", outcomes=frozenset({"result"}), guarantees=("G3", "G8")),
-        Audit(),
         FaultLanded(kinds=(FaultKind.EXIT,)),
         *CORE,
     ),

@@ -7,7 +7,7 @@ from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
-START_TIMEOUT_S = 6.0
+START_TIMEOUT_S = 10.0
 """Far more than a normal start takes, even on a busy machine, so that no good worker is ended."""
 
 SCENARIO = Scenario(
@@ -25,7 +25,7 @@ SCENARIO = Scenario(
         # A pool that starts a worker inside a call can report a failed start to that call's client only.
         OneOutcome(allowed=frozenset({"result", "WorkerCrashed"}), at_least={"result": 1}),
         FaultLanded(kinds=(FaultKind.MUTE_START,)),
-        BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=2.0, mute=True),
+        BoundedStart(timeout_s=START_TIMEOUT_S, slack_s=3.0, mute=True),
         *CORE,
     ),
     compare_answers=False,

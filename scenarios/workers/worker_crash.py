@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, FaultLanded, LabelledOutcome, OneOutcome, Recovered
+from poolproof.harness.checkers import CORE, FaultLanded, LabelledOutcome, OneOutcome, Recovered
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
@@ -37,7 +37,6 @@ SCENARIO = Scenario(
         LabelledOutcome(label="other", outcomes=frozenset({"result"})),
         FaultLanded(kinds=(FaultKind.KILL,)),
         Recovered(first_ok_s=BACK_WITHIN_S, lost=1),
-        Audit(),
         *CORE,
     ),
 )

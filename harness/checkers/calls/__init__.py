@@ -9,11 +9,13 @@ from poolproof.harness.checkers.calls.linearizability import Linearizable
 from poolproof.harness.checkers.calls.order import Fifo
 from poolproof.harness.checkers.calls.outcomes import LabelledOutcome, OneOutcome
 from poolproof.harness.checkers.calls.programs import OwnModel
+from poolproof.harness.checkers.calls.steps import CallSteps
 from poolproof.harness.checkers.calls.versions import Versions
 from poolproof.harness.checkers.calls.waiting import HandOff, Independence, WorkConserving
 
 __all__ = [
     "Audit",
+    "CallSteps",
     "Deadlines",
     "Fifo",
     "HandOff",

@@ -17,6 +17,8 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
 NEVER_NS = 1 << 62
+REFUSED = frozenset({"QueueFull", "CircuitOpen"})
+"""Outcomes of calls that never had a place in the queue, however late their clients came to ask for one."""
 
 
 class Fifo(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +32,8 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
 
     A call that gave up before it had a worker was overtaken by a call that came later and got a worker while the first
     still waited. The first call counts as waiting until its own limit at the latest, since after that it need not be
-    served. A call that came while a worker was idle had no place in the queue: WorkConserving decides on its wait.
+    served. A call that came while a worker was idle had no place in the queue: WorkConserving decides on its wait. Nor
+    had a call that was refused.
     """
 
     slack_s: float = 0.002
@@ -80,7 +83,8 @@ class Fifo(msgspec.Struct, frozen=True, kw_only=True):
             free = np.where(granted != NONE, _free_since(history, came.call, granted), ends)
         else:
             queued = np.where(_was_idle(history, came.at_ns), ends, slow)
-        known = ends != NONE
+        done = history.events.kind.are(EventKind.DONE) & history.events.detail.are(*REFUSED)
+        known = (ends != NONE) & ~np.isin(came.call, history.events.call[done])
         return _Waits(*(column[known] for column in (came.call, came.at_ns, queued, free, ends, granted != NONE)))
 
 

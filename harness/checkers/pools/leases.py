@@ -30,11 +30,15 @@ def same_as_before(column: Numbers) -> NDArray[np.bool_]:
 def free_arrivals(history: History) -> Events:
     """Return ENQUEUE of the calls that any worker may serve, in order of time.
 
-    Calls of sessions are left out, since they may wait for one worker alone; so are calls on a held lease.
+    Calls of sessions are left out, since they may wait for one worker alone; so are calls on a held lease. Calls that
+    belong to no operation may be in a session: those of batches, and those with which a pool ends unused sessions.
     """
     came = history.events_by_kind[EventKind.ENQUEUE]
     bound = history.ops.call[~history.ops.session.are(None)]
-    return came.take((came.call != NONE) & (came.worker == NONE) & ~np.isin(came.call, bound))
+    free = (came.call != NONE) & (came.worker == NONE) & ~np.isin(came.call, bound)
+    if "session_ttl_s" in history.info.options or history.info.together > 1:
+        free &= np.isin(came.call, history.ops.call)
+    return came.take(free)
 
 
 class ExclusiveLease(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import psutil
 
@@ -23,6 +23,10 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.status import CROWD_LABEL
+from poolproof.harness.oracle.turns import keeps_turns
+from poolproof.harness.run.pool.limited import ask_with_limits
+from poolproof.harness.run.pool.probers import Probers
+from poolproof.harness.run.pool.turns import ask_in_turn
 from poolproof.harness.run.recording.recorder import Recorder
 
 READ_EVERY_S = 0.01
@@ -116,6 +120,8 @@ class Probing:
         self._active = scenario.probed
         self._open = self._active and all(fault.kind not in CLOSING for fault in scenario.faults)
         self._in_sessions = Capability.SESSIONS in scenario.needs
+        self._ends_calls = Capability.KILL in scenario.needs
+        self._most = info.workers + int(info.options.get("overflow", 0))
         self._reader = StatusReader(way.pool, recorder)
         self._descriptors = _descriptors() if self._active else {}
 
@@ -128,50 +134,52 @@ class Probing:
         """Stop reading the status. Idempotent."""
         self._reader.stop()
 
-    def fill(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
-        """Make a call for every worker at once, then more calls; then wait until the idle pool has its smallest size.
+    def fill(self, probers: Probers) -> None:
+        """Ask for every worker at once, then for more, with and without limits of time, then one call after another.
 
-        `make_client` makes a client from its number, its step and its operation's index.
+        At the end, wait until an idle pool has its smallest size.
         """
         if not self._open:
             return
-        count = self._info.workers
+        info = self._info
         for number, seconds in enumerate(ROUNDS_S):
             step = Step(command="sleep", args={"seconds": seconds}, label=f"{FULL_LABEL}{number}")
-            places = range(number * count, (number + 1) * count)
-            clients = [make_client(1 + place, step, first_index + place) for place in places]
             with contextlib.suppress(Exception):
                 self._way.pool.warm_up()  # a pool that shrinks starts all its workers again
             began_s = time.monotonic()
-            for client in clients:
-                client.start()
-            for client in clients:
-                client.join()  # each of their calls has a limit
+            probers.run_all([step] * info.workers)
             if time.monotonic() - began_s < TOGETHER * seconds:
                 break  # no two calls were one after another
-        self._crowd(make_client, first_index + len(ROUNDS_S) * count)
-        hold_s = HELD_TIMES * self._info.options.get("idle_timeout_s", 0.0)
-        self._reader.settle(self._info.options.get("min_workers", count), hold_s)
+        self._crowd(probers)
+        if self._ends_calls and not info.limits_service and not info.baseline:
+            ask_with_limits(probers, self._most, in_sessions=self._in_sessions)
+        if keeps_turns(info):
+            with contextlib.suppress(Exception):
+                self._way.pool.warm_up()
+            self._reader.read()
+            ask_in_turn(probers, info.workers, in_sessions=self._in_sessions)
+            self._reader.read()
+        hold_s = HELD_TIMES * info.options.get("idle_timeout_s", 0.0)
+        self._reader.settle(info.options.get("min_workers", info.workers), hold_s)
 
-    def _crowd(self, make_client: Callable[[int, Step, int], threading.Thread], first_index: int) -> None:
+    def _crowd(self, probers: Probers) -> None:
         # Makes more calls than may run, so that some wait, in rounds until the status has shown that they do.
-        if "max_queue" in self._info.options:
-            return
-        workers = self._info.workers
-        count = workers + int(self._info.options.get("overflow", 0)) + CROWD_MORE
-        first_client = 1 + len(ROUNDS_S) * workers
+        may_wait = min(CROWD_MORE, self._info.options.get("max_queue", CROWD_MORE))
+        count = self._most + self._info.options.get("max_queue", 0) + CROWD_MORE
         for number, seconds in enumerate(CROWDS_S):
-            clients = []
-            for place in range(number * count, (number + 1) * count):
-                session = f"crowd-{place}" if self._in_sessions else None
-                step = Step(command="sleep", args={"seconds": seconds}, label=f"{CROWD_LABEL}{number}", session=session)
-                clients.append(make_client(first_client + place, step, first_index + place))
             self._reader.most_waiting = 0
-            for client in clients:
-                client.start()
-            for client in clients:
-                client.join()
-            if self._reader.most_waiting >= CROWD_MORE:
+            probers.run_all(
+                [
+                    Step(
+                        command="sleep",
+                        args={"seconds": seconds},
+                        label=f"{CROWD_LABEL}{number}",
+                        session=f"crowd-{number}-{place}" if self._in_sessions else None,
+                    )
+                    for place in range(count)
+                ]
+            )
+            if self._reader.most_waiting >= may_wait:
                 break
 
     def measure_growth(self) -> None:

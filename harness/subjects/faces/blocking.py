@@ -14,6 +14,8 @@ from poolproof.harness.model.workload import Plan, Step
 from poolproof.pool_v2 import PoolV2
 
 SHORTEST_S = 0.001
+ONLY_ITEM = "item 0 of 1: "
+"""How the error of a batch of one names its item; the same call outside a batch has the rest of the text."""
 ONLY_A_CHECKOUT = frozenset({"CheckoutTimeout", "QueueFull"})
 """The errors that only a checkout can raise, and never a call on a lease."""
 
@@ -45,6 +47,38 @@ class Leases(Way):
             raise refused
         return value
 
+    def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
+        """Make the calls one after another on one lease, and on a new one if a call has ended the worker.
+
+        The timeout of the steps bounds all of the calls together.
+        """
+        first, found = steps[0], list[Any]()
+        deadline = None if first.timeout_s is None else deadline_ns(first.timeout_s)
+        while len(found) < len(steps):
+            made = len(found)
+            try:
+                self._lease(first, args, found, deadline)
+            except PoolError as error:
+                if len(found) == made:  # no worker could be checked out
+                    found.append(error)
+        return found
+
+    def _lease(self, first: Step, args: Sequence[dict[str, Any]], found: list[Any], deadline: int | None) -> None:
+        # Appends the answers of the remaining calls, up to a call that ends its worker.
+        def left_s() -> float | None:
+            return None if deadline is None else max(SHORTEST_S, remaining_s(deadline))
+
+        pool = cast("PoolV2", self.pool)
+        with pool.checkout(first.command, timeout_s=left_s(), checkout_timeout_s=first.checkout_timeout_s) as worker:
+            while len(found) < len(args):
+                try:
+                    found.append(worker.execute(first.command, args[len(found)], timeout_s=left_s()))
+                except CommandError as error:
+                    found.append(error)
+                except PoolError as error:
+                    found.append(error)
+                    raise
+
 
 class Batches(Way):
     """Calls `execute_many`: equal steps that follow each other in a client are sent together."""
@@ -58,17 +92,14 @@ class Batches(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """Make one call as a batch of one."""
-        (value,) = cast("PoolV2", self.pool).execute_many(
-            command,
-            [args],
-            session=session,
-            return_errors=True,
-            timeout_s=timeout_s,
-            checkout_timeout_s=checkout_timeout_s,
-        )
-        if isinstance(value, PoolError):
-            raise value
+        """Make one call as a batch of one, whose error is raised."""
+        try:
+            (value,) = cast("PoolV2", self.pool).execute_many(
+                command, [args], session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+            )
+        except PoolError as error:
+            error.message = error.message.removeprefix(ONLY_ITEM)
+            raise
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:
@@ -142,8 +173,9 @@ def _lease(pool: Pool, setting: Setting) -> Way:
 
 LEASE = Face(
     name="lease",
-    summary="a worker is checked out for each call, and the call is made on the lease",
+    summary="a worker is checked out for each call, or for several equal calls, which are made on the lease",
     over=_lease,
+    batches=True,
     refuses=refuse_lease,
     void=void_lease,
     uncounted=ONLY_A_CHECKOUT,

@@ -70,17 +70,20 @@ class Submissions(Way):
         size.
 
         The first failure ends a map, so the calls after it have no result of their own: they get its error. Calls that
-        may fail are submitted together instead, so that each has its own result.
+        may fail are submitted together instead, so that each has its own result, apart from the last one, which is
+        mapped alone.
         """
         first, found = steps[0], list[Any]()
         executor = self._executor if first.timeout_s is None else self._executor.with_timeout(first.timeout_s)
         numbers = [next(self._numbers) for _ in steps]
+        chunksize = CHUNK if numbers[0] % 2 else None
         if first.command in MAY_FAIL:
             calls = [(number, first.command, each) for number, each in zip(numbers, args, strict=True)]
-            return [_ended(future.result) for future in executor.submit_together(carry_out, calls)]
+            futures = executor.submit_together(carry_out, calls[:-1])
+            last = executor.map(carry_out, *zip(calls[-1], strict=True), chunksize=chunksize)
+            return [_ended(result) for result in (*(future.result for future in futures), last.__next__)]
         submitted = executor.submit(carry_out, numbers[0], first.command, args[0])
         commands = [first.command] * (len(steps) - 1)
-        chunksize = CHUNK if numbers[0] % 2 else None
         results = executor.map(carry_out, numbers[1:], commands, args[1:], chunksize=chunksize)
         found.append(_ended(submitted.result))
         for _ in commands:

@@ -45,6 +45,8 @@ ZYGOTE = Face(
 def _refuses_command(scenario: Scenario, plan: Plan) -> str:
     if scenario.config.get("zygote") or scenario.config.get("preload"):
         return "a zygote forks the shipped worker alone"
+    if scenario.config.get("lazy") and any(step.upload_bytes for steps in plan for step in steps):
+        return "whether workers of another program take bytes is not known before the first of them has started"
     return ""
 
 

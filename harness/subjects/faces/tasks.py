@@ -12,7 +12,14 @@ from typing import Any, TypeVar, cast
 from poolproof.bridge import Cancelled, CommandError, Pool, PoolError, Sent
 from poolproof.harness.model.face import Face, Setting, Way, came_too_late
 from poolproof.harness.model.workload import Step
-from poolproof.harness.subjects.faces.blocking import ONLY_A_CHECKOUT, joined, refuse_lease, void_batch, void_lease
+from poolproof.harness.subjects.faces.blocking import (
+    ONLY_A_CHECKOUT,
+    ONLY_ITEM,
+    joined,
+    refuse_lease,
+    void_batch,
+    void_lease,
+)
 from poolproof.pool_v2 import AsyncPool, PoolV2
 
 Value = TypeVar("Value")
@@ -131,10 +138,14 @@ class TaskBatches(Tasks):
     cancels = False
 
     async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
-        """Make one call as a batch of one."""
-        (value,) = await self._call_many(step, [args])
-        if isinstance(value, PoolError):
-            raise value
+        """Make one call as a batch of one, whose error is raised."""
+        try:
+            (value,) = await self._tasks.execute_many(
+                step.command, [args], session=step.session, return_errors=False, **_limits(step)
+            )
+        except PoolError as error:
+            error.message = error.message.removeprefix(ONLY_ITEM)
+            raise
         return value
 
     def execute_batch(self, steps: Sequence[Step], args: Sequence[dict[str, Any]]) -> list[Any]:

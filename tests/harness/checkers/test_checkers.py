@@ -64,4 +64,4 @@ def test_the_room_lists_every_checker_that_it_has() -> None:
 
 def test_no_two_checkers_of_the_core_share_a_name() -> None:
     names = [checker.name for checker in CORE]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 10

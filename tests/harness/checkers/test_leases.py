@@ -298,3 +298,22 @@ def test_a_call_that_the_pool_gave_no_number_is_named_so(build: Any) -> None:
 def test_a_request_without_a_nonce_must_have_been_asked_for_so(build: Any) -> None:
     services = [build.service(101, 1, 0, 5)]
     assert AtMostOnce().check(build.history(build.op(0), services=services)).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, Verdict.FAIL), ({"session_ttl_s": 0.5}, Verdict.PASS)])
+def test_calls_that_a_pool_makes_to_end_unused_sessions_are_not_in_the_order(
+    build: Any, options: dict[str, Any], expected: Verdict
+) -> None:
+    came = ((1, 0), (2, 50), (3, 60))
+    events = [build.event(EventKind.ENQUEUE, ms, call=call) for call, ms in came]
+    events += build.lease(1, 2, 60, 70) + build.lease(1, 3, 75, 79) + build.lease(2, 1, 80, 90)
+    ops = [build.op(0, 50, 75, call=2), build.op(1, 60, 79, call=3)]
+    assert Fifo().check(build.history(*ops, events=events, info={"options": options})).verdict is expected
+
+
+@pytest.mark.parametrize(("outcome", "expected"), [("CheckoutTimeout", Verdict.FAIL), ("QueueFull", Verdict.PASS)])
+def test_a_call_that_was_refused_had_no_place_in_the_queue(build: Any, outcome: str, expected: Verdict) -> None:
+    events = [build.event(EventKind.ENQUEUE, ms, call=call) for call, ms in ((1, 0), (2, 10), (3, 20))]
+    events += [build.event(EventKind.DONE, 60, call=1, detail=outcome)]
+    events += build.lease(1, 2, 30, 40) + build.lease(1, 3, 45, 50)
+    assert Fifo().check(build.history(events=events)).verdict is expected

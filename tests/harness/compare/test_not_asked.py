@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, Overlap
+from poolproof.harness.checkers import CORE, Overlap
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.declared import declare, entries_of, read_ledger
 from poolproof.harness.compare.differential import Answers
@@ -77,11 +77,12 @@ def test_a_scenario_that_is_skipped_for_lack_of_evidence_is_listed_and_no_other(
 
 
 def test_each_checker_says_from_which_evidence_it_decides() -> None:
-    needed = {checker.name: {kind.value for kind in evidence_of(checker)} for checker in (*CORE, Audit(), Overlap())}
+    needed = {checker.name: {kind.value for kind in evidence_of(checker)} for checker in (*CORE, Overlap())}
     assert needed == {
         "own_answer": set(),
         "exclusive_lease": {"events", "journals"},
         "at_most_once": {"events", "journals"},
+        "call_steps": {"events"},
         "clean_workers": {"events"},
         "conserved": {"statistics"},
         "lives": {"events"},

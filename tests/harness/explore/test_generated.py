@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from functools import cache
@@ -17,11 +18,12 @@ from poolproof.harness.explore.domain import NUMBERS, identifiers, text, value
 from poolproof.harness.explore.features import FEATURES, OPTIONS, draw_features
 from poolproof.harness.explore.found import MOST_FIRST, Found
 from poolproof.harness.explore.generated import generated_scenario
+from poolproof.harness.explore.workload import NEAR_S
 from poolproof.harness.history.equality import same_json
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.fault import CLOSING, COMMAND_FAULTS, FaultKind
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.model.workload import Plan, Size
+from poolproof.harness.model.workload import Plan, Size, Step
 from poolproof.harness.run.request import Request, plan_of
 from poolproof.harness.subjects.pools import find_pool
 
@@ -94,7 +96,7 @@ def test_its_options_make_a_pool_and_its_faults_have_their_steps(number: int) ->
 def test_a_run_that_needs_an_option_needs_a_pool_that_takes_options() -> None:
     for number in range(COUNT):
         scenario = generated(number)
-        assert (Capability.OPTIONS in scenario.needs) == (len(scenario.config) > 3)
+        assert (Capability.OPTIONS in scenario.needs) == (len(scenario.config.keys() - {"env"}) > 3)
 
 
 def test_some_runs_resize_their_pool_and_need_one_that_can_be_resized() -> None:
@@ -140,6 +142,38 @@ def test_steps_that_are_faults_say_so() -> None:
     kinds = {step.fault for number in range(COUNT) for steps in plan(number) for step in steps if step.fault}
     assert kinds <= COMMAND_FAULTS
     assert kinds == {FaultKind.EXIT, FaultKind.GARBAGE}
+
+
+def steps_of_all() -> list[Step]:
+    return [step for number in range(COUNT) for steps in plan(number) for step in steps]
+
+
+def test_equal_calls_come_in_rows_that_can_be_sent_together() -> None:
+    rows = Counter(
+        command
+        for number in range(COUNT)
+        if "rows" in generated(number).summary
+        for steps in plan(number)
+        for command, row in itertools.groupby(step.command for step in steps)
+        if len(list(row)) >= 3
+    )
+    assert {"echo", "pid", "fail"} <= rows.keys()
+
+
+def test_some_calls_have_both_limits_and_some_are_answered_at_their_limit() -> None:
+    limited = [step for step in steps_of_all() if step.timeout_s is not None]
+    assert any(step.checkout_timeout_s is not None for step in limited)
+    assert any(abs(step.timeout_s - step.args["seconds"]) <= NEAR_S for step in limited if step.timeout_s)
+
+
+def test_some_sessions_are_ended_and_some_stay_smaller_than_their_log() -> None:
+    assert any(step.command == "cleanup_session" and step.session for step in steps_of_all())
+    small = [
+        not {step.command for steps in plan(number) for step in steps if step.session} & {"append", "list"}
+        for number in range(COUNT)
+        if generated(number).config.get("session_log_bytes") and "long_sessions" in generated(number).summary
+    ]
+    assert len(small) / 3 < sum(small) < len(small)
 
 
 # Values.
@@ -189,6 +223,13 @@ def test_every_face_is_chosen_for_some_run() -> None:
     assert first["execute"] > 100
 
 
+def test_a_limit_of_requests_is_often_tried_where_calls_are_made_together() -> None:
+    together = {face.name for face in V2.faces if face.batches}
+    for number in range(100):
+        faces = [face for face, _ in ways_of(f"explore_{number}", V2, together=True) if face != "execute"]
+        assert set(faces[: len(together)]) == together
+
+
 def test_a_pool_with_few_capabilities_gets_the_runs_that_it_can_carry_out() -> None:
     for run in choose_runs(5, V1, Request(seed=3)):
         assert run.scenario.needs <= V1.capabilities
@@ -214,10 +255,10 @@ def test_findings_are_remembered_by_pool_the_newest_first(tmp_path: Path) -> Non
 
 def test_some_runs_through_faces_whose_calls_have_events_of_their_own_are_observed() -> None:
     ways = [next(iter(ways_of(f"explore_{number}", V2))) for number in range(400)]
-    telling = {face.name for face in V2.faces if face.tells and not face.batches}
+    telling = {face.name for face in V2.faces if face.tells}
     watched = Counter(face for face, observed in ways if observed)
     assert watched.keys() <= telling
-    assert {"stream", "lease", "asyncio"} <= watched.keys()
+    assert {"stream", "lease", "asyncio", "many", "asyncio_many"} <= watched.keys()
 
 
 def test_options_often_have_what_shows_whether_they_keep_their_promise() -> None:

@@ -87,7 +87,7 @@ def test_a_pool_without_events_is_skipped_where_nothing_can_be_decided(suite: py
     result.assert_outcomes(passed=1, failed=1, skipped=2, warnings=3)
     result.stdout.fnmatch_lines(
         [
-            "*Undecided: good: not asked of this pool: clean_workers (needs events), lives (needs events)*",
+            "*Undecided: good: not asked of this pool: clean_workers (needs events), call_steps (needs events)*",
             "SKIPPED*cannot be decided, because the pool test_mine:blind reports no events: fault_landed*",
             "SKIPPED*test_mine:blind lacks sessions",
         ]

@@ -1,8 +1,10 @@
-"""Probes from outside: growth is measured when all records are full, and a crowd comes until the status counts it."""
+"""Probes from outside: growth is measured when all records are full; rounds of calls become longer until they tell."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,12 @@ from poolproof.harness.history.history import History
 from poolproof.harness.model.face import Way
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
+from poolproof.harness.oracle.limits import LIMITED_LABEL, LIMITED_S
+from poolproof.harness.oracle.turns import TURN_LABEL, TURN_SESSION
+from poolproof.harness.run.pool.limited import ask_with_limits
+from poolproof.harness.run.pool.probers import Probers
 from poolproof.harness.run.pool.probes import CROWD_MORE, CROWDS_S, STRETCH_CALLS, STRETCHES, Probing
+from poolproof.harness.run.pool.turns import ask_in_turn
 from poolproof.harness.run.recording.recorder import Recorder
 
 REMEMBERS = 7
@@ -51,6 +58,14 @@ class Counting(Way):
         return args
 
 
+ECHO = Step(command="echo")
+
+
+def probers(call: Callable[[tuple[Step, ...]], object]) -> Probers:
+    """Clients that only hand their steps over."""
+    return Probers(lambda _, steps, __: threading.Thread(target=call, args=(steps,)), first_client=1, first_index=0)
+
+
 Make = Callable[..., tuple[Probing, Counting, Callable[[], History]]]
 
 
@@ -58,8 +73,9 @@ Make = Callable[..., tuple[Probing, Counting, Callable[[], History]]]
 def make(tiny: Callable[..., Scenario], build: Any, tmp_path: Path) -> Make:
     """A probing of a fake pool, its calls, and its history so far."""
 
-    def made(**fields: Any) -> tuple[Probing, Counting, Callable[[], History]]:
-        recorder, info = Recorder(tmp_path / "history"), build.info(observed=False, workers=2)
+    def made(options: dict[str, Any] | None = None, **fields: Any) -> tuple[Probing, Counting, Callable[[], History]]:
+        recorder = Recorder(tmp_path / "history")
+        info = build.info(observed=False, workers=2, options=options or {})
         scenario = msgspec.structs.replace(tiny(), probed=True)
         way = Counting(Told())  # type: ignore[arg-type]
 
@@ -88,14 +104,61 @@ def test_a_crowd_comes_again_for_longer_until_the_status_has_shown_who_waits(
     probing, way, _ = make()
     asked: list[Step] = []
 
-    def client(number: int, step: Step, index: int) -> threading.Thread:
+    def client(number: int, steps: tuple[Step, ...], index: int) -> threading.Thread:
         def call() -> None:
-            asked.append(step)
+            asked.extend(steps)
             way.pool.waiting = shown  # type: ignore[attr-defined]
             probing._reader.read()
 
         return threading.Thread(target=call)
 
-    probing.fill(client, 0)
+    probing.fill(Probers(client, first_client=1, first_index=0))
     lengths = [step.args["seconds"] for step in asked if step.label.startswith("crowd")]
     assert sorted(lengths) == sorted(CROWDS_S[:crowds] * (2 + CROWD_MORE))
+
+
+def test_a_crowd_is_larger_than_a_queue_with_a_limit(make: Make) -> None:
+    probing, _, _ = make(options={"max_queue": 3})
+    asked: list[Step] = []
+    probing.fill(probers(lambda steps: asked.extend(steps)))
+    assert sum(step.label.startswith("crowd") for step in asked) == len(CROWDS_S) * (2 + 3 + CROWD_MORE)
+
+
+def test_each_client_has_numbers_of_its_own() -> None:
+    made: list[tuple[int, int]] = []
+
+    def client(number: int, steps: tuple[Step, ...], index: int) -> threading.Thread:
+        made.append((number, index))
+        return threading.Thread()
+
+    clients = Probers(client, first_client=4, first_index=10)
+    clients.client(ECHO, ECHO)
+    clients.client(ECHO)
+    clients.client(ECHO)
+    assert made == [(4, 10), (5, 12), (6, 13)]
+
+
+@pytest.mark.parametrize(("slow_s", "rounds"), [(0.0, 1), (0.3, len(LIMITED_S))])
+def test_calls_with_limits_come_again_for_longer_until_none_is_late(
+    monkeypatch: pytest.MonkeyPatch, slow_s: float, rounds: int
+) -> None:
+    monkeypatch.setattr("poolproof.harness.run.pool.limited.LIMITED_S", (0.02, 0.05, 0.1))
+    asked: list[Step] = []
+
+    def call(steps: tuple[Step, ...]) -> None:
+        asked.extend(steps)
+        time.sleep(slow_s if steps[0].label else 0.0)
+
+    ask_with_limits(probers(call), 2, in_sessions=True)
+    labels = [step.label for step in asked if step.label]
+    assert sorted(labels) == sorted(f"{LIMITED_LABEL}{number}" for number in range(rounds) for _ in range(4))
+    assert len(asked) - len(labels) == 2 * rounds
+    assert all((step.timeout_s is None) is not (step.checkout_timeout_s is None) for step in asked if step.label)
+
+
+def test_calls_in_turn_are_made_by_one_client() -> None:
+    asked: list[tuple[Step, ...]] = []
+    ask_in_turn(probers(asked.append), 2, in_sessions=True)
+    (steps,) = asked
+    assert {step.label for step in steps} == {TURN_LABEL}
+    assert Counter(step.session for step in steps)[TURN_SESSION] == 3

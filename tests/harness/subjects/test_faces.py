@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from poolproof.bridge import Capability, CommandError, PoolConfig
+from poolproof.bridge import Capability, CheckoutTimeout, CommandError, PoolConfig, WorkerCrashed
 from poolproof.harness.checkers import LabelledOutcome, OneOutcome
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.comparison import RunResult
+from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, ended_before
 from poolproof.harness.model.scenario import PATIENT
@@ -23,12 +24,12 @@ from poolproof.harness.model.workload import Size, Step
 from poolproof.harness.mutation.lifecycle_tests.probes import PROBES
 from poolproof.harness.run.job import start_job
 from poolproof.harness.run.runner import Request, Subject, run, why_skipped
-from poolproof.harness.subjects.faces import ALL_FACES
+from poolproof.harness.subjects.faces import ALL_FACES, FACES
 from poolproof.harness.subjects.faces.blocking import joined
 from poolproof.harness.subjects.faces.executor import Submissions
 from poolproof.harness.subjects.faces.tasks import Tasks
 from poolproof.harness.subjects.pools import as_subject, find_pool
-from poolproof.pool_v2 import PoolV2
+from poolproof.pool_v2 import PoolExecutor, PoolV2
 from tests.harness import candidates
 
 REFUSED = frozenset({"result", "QueueFull", "CheckoutTimeout"})
@@ -215,3 +216,57 @@ def test_each_failing_call_that_a_worker_runs_with_others_has_its_own_error(tmp_
         way.close(1.0)
     assert [type(one) for one in found] == [CommandError] * 60
     assert all(str(one).endswith(f"failed: {number}") for number, one in enumerate(found))
+
+
+def setting_of(config: PoolConfig, folder: Path) -> Setting:
+    return Setting(config=config, folder=folder)
+
+
+def test_equal_calls_share_a_lease_until_one_of_them_ends_the_worker(tmp_path: Path) -> None:
+    config = PoolConfig(workers=2, env=fault_environment())
+    with PoolV2(config) as pool:
+        way = FACES["lease"].over(pool, setting_of(config, tmp_path))
+        pids = way.execute_batch([Step(command="pid")] * 3, [{}] * 3)
+        assert len({found["pid"] for found in pids}) == 1
+        assert len(pids) == 3
+        ended = way.execute_batch([Step(command="exit")] * 2, [{}] * 2)
+        assert [type(error) for error in ended] == [WorkerCrashed] * 2
+        failed = way.execute_batch([Step(command="fail")] * 2, [{"message": "one"}, {"message": "two"}])
+        assert [str(error) for error in failed] == ["one", "two"]
+
+
+def test_a_lease_that_is_refused_refuses_each_of_its_calls(tmp_path: Path) -> None:
+    config = PoolConfig(workers=1)
+    with PoolV2(config) as pool, pool.checkout():
+        way = FACES["lease"].over(pool, setting_of(config, tmp_path))
+        step = Step(command="echo", checkout_timeout_s=0.01)
+        found = way.execute_batch([step] * 2, [{}] * 2)
+    assert [type(error) for error in found] == [CheckoutTimeout] * 2
+
+
+@pytest.mark.parametrize("face", ["many", "asyncio_many"])
+def test_a_batch_of_one_raises_the_error_of_its_call(face: str, tmp_path: Path) -> None:
+    config = PoolConfig(workers=1)
+    with PoolV2(config) as pool:
+        way = FACES[face].over(pool, setting_of(config, tmp_path))
+        try:
+            with pytest.raises(CommandError) as raised:
+                way.execute("fail", {"message": "its own"})
+        finally:
+            way.close(0.0)
+            way.release()
+    assert raised.value.message == "its own"
+
+
+def test_an_executor_whose_map_loses_an_error_gives_too_few_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PoolConfig(workers=1)
+    with PoolV2(config) as pool:
+        way = FACES["executor"].over(pool, setting_of(config, tmp_path))
+        monkeypatch.setattr(PoolExecutor, "map", lambda *_, **__: iter(()))
+        try:
+            with pytest.raises(StopIteration):
+                way.execute_batch([Step(command="fail")] * 2, [{"message": "one"}, {"message": "two"}])
+        finally:
+            way.close(0.0)
