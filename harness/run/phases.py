@@ -20,7 +20,6 @@ from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, START_FAULTS, 
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Plan, Step
 from poolproof.harness.run.client import Client
-from poolproof.harness.run.pool.probers import Probers
 from poolproof.harness.run.pool.probes import Probing
 from poolproof.harness.run.recording.recording import Recording
 from poolproof.harness.run.request import Subject
@@ -125,13 +124,7 @@ class Phases:
                 recorder.mark("trouble", "a fault was still being inflicted when the run was over")
         if not late:
             first = self._heal(way, first, begin_ns)
-            probing.fill(
-                Probers(
-                    lambda number, steps, index: self._prober(number, steps, way, index, begin_ns),
-                    first_client=1,
-                    first_index=first,
-                )
-            )
+            probing.fill(lambda number, steps, index: self._prober(number, steps, way, index, begin_ns), first)
             probing.stop()
             self._count(pool)
             probing.measure_growth()

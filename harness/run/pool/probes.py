@@ -25,7 +25,7 @@ from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.status import CROWD_LABEL
 from poolproof.harness.oracle.turns import keeps_turns
 from poolproof.harness.run.pool.limited import ask_with_limits
-from poolproof.harness.run.pool.probers import Probers
+from poolproof.harness.run.pool.probers import MakeClient, Probers
 from poolproof.harness.run.pool.turns import ask_in_turn
 from poolproof.harness.run.recording.recorder import Recorder
 
@@ -134,13 +134,15 @@ class Probing:
         """Stop reading the status. Idempotent."""
         self._reader.stop()
 
-    def fill(self, probers: Probers) -> None:
+    def fill(self, make_client: MakeClient, first_index: int) -> None:
         """Ask for every worker at once, then for more, with and without limits of time, then one call after another.
 
-        At the end, wait until an idle pool has its smallest size.
+        At the end, wait until an idle pool has its smallest size. The operations have indexes from `first_index` on,
+        the clients numbers from 1 on.
         """
         if not self._open:
             return
+        probers = Probers(make_client, first_client=1, first_index=first_index)
         info = self._info
         for number, seconds in enumerate(ROUNDS_S):
             step = Step(command="sleep", args={"seconds": seconds}, label=f"{FULL_LABEL}{number}")

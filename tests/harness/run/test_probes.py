@@ -112,7 +112,7 @@ def test_a_crowd_comes_again_for_longer_until_the_status_has_shown_who_waits(
 
         return threading.Thread(target=call)
 
-    probing.fill(Probers(client, first_client=1, first_index=0))
+    probing.fill(client, 0)
     lengths = [step.args["seconds"] for step in asked if step.label.startswith("crowd")]
     assert sorted(lengths) == sorted(CROWDS_S[:crowds] * (2 + CROWD_MORE))
 
@@ -120,7 +120,7 @@ def test_a_crowd_comes_again_for_longer_until_the_status_has_shown_who_waits(
 def test_a_crowd_is_larger_than_a_queue_with_a_limit(make: Make) -> None:
     probing, _, _ = make(options={"max_queue": 3})
     asked: list[Step] = []
-    probing.fill(probers(lambda steps: asked.extend(steps)))
+    probing.fill(lambda _, steps, __: threading.Thread(target=asked.extend, args=(steps,)), 0)
     assert sum(step.label.startswith("crowd") for step in asked) == len(CROWDS_S) * (2 + 3 + CROWD_MORE)
 
 
