@@ -45,6 +45,7 @@ dspy:
 test: setup
 	@sh tools/browser "$(VENV)"
 	@sh tools/elixir || true
+	@sh tools/plugins "$(VENV)" "$(LOCK)"
 	@sh tools/test "$(BIN)" -n "$(JOBS)"
 
 docs:
