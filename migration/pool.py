@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from poolproof.bridge import Capability, ConfigError, Health, Pool, PoolClosed, PoolError, PoolStatus, SessionStatus
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.accounts import IN_FLIGHT, MOST_UNCOUNTED, Accounts
 from poolproof.migration.control import Control, Moved, Step
@@ -61,7 +62,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     state_file: str
 
 
-class MigratingPool:
+class MigratingPool(SessionCalls):
     """v1 and v2 as one pool. Takes ownership of both: `close` closes both pools.
 
     `comparing` has the hooks for shadow mode. `on_change` is called for every change of position, in the thread that
@@ -145,31 +146,6 @@ class MigratingPool:
             if len(calls) > MOST_UNCOUNTED:
                 self._accounts.sum_up()
                 self._metrics.sum_up()
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`, on the pool that has the session."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def execute_many(
         self,

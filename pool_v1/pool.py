@@ -31,6 +31,7 @@ from poolproof.bridge import (
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
 from poolproof.bridge.config import duration
 from poolproof.bridge.events import CORRELATION
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.bridge.wire.messages import encode_request, session_args
 from poolproof.pool_v1.mailbox import Message
 from poolproof.pool_v1.manager import Manager, stop_in_background
@@ -62,7 +63,7 @@ UNSUPPORTED = (
 )
 
 
-class PoolV1:
+class PoolV1(SessionCalls):
     """The legacy pool. Serial by design: one manager thread does all the I/O.
 
     `observer` receives every event. Raises ConfigError for an option that needs a concurrent pool, and PoolNameConflict
@@ -167,31 +168,6 @@ class PoolV1:
         with self._arrivals:
             manager.emit(EventKind.ENQUEUE, call=call, correlation=CORRELATION.get())
             return manager.ask(lambda: manager.call(call, frame, session))
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`, whose state lives in one worker's memory."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state. Returns False if the session did not exist."""

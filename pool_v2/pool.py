@@ -23,6 +23,7 @@ from poolproof.bridge import (
     StartFailed,
 )
 from poolproof.bridge.clock import deadline_ns, now_ns
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.bridge.wire.exchange import run
 from poolproof.pool_v2.calls.batch import require_all
 from poolproof.pool_v2.calls.io import THREAD
@@ -38,7 +39,7 @@ WARM_UP_ROUNDS = 2
 __all__ = ["CALL_TIMEOUT_S", "CHECKOUT_TIMEOUT_S", "PoolV2"]
 
 
-class PoolV2:
+class PoolV2(SessionCalls):
     """The refactored pool: each client checks out one worker and does its own I/O, without a central manager.
 
     `observer` receives every event; `behaviour` adds hooks to a worker's life. Raises ConfigError for invalid options
@@ -171,31 +172,6 @@ class PoolV2:
         """Pass `message` to the hook `message` of every idle worker. Returns the number of these workers."""
         self._engine.process_manager.require_owner()
         return self._engine.housekeeper.broadcast(message)
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in a session, one call at a time. If the session's worker is lost, its state is handed over."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state. Returns False if the session did not exist."""

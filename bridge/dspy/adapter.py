@@ -1,7 +1,7 @@
 """Typed program calls over any pool: `ProgramAdapter` sends the legacy commands and returns records.
 
 Pure except for the pool's own calls. Independent of the engine that runs the programs and of the pool's version. The
-shapes in which workers of other makers write their answers are in `poolproof.bridge.dspy.answers`.
+forms in which other workers write their answers are in `poolproof.bridge.dspy.answers`.
 """
 
 from __future__ import annotations
@@ -276,5 +276,5 @@ def _read(command: str, answer: object, kind: type[Answer]) -> Answer:
     except msgspec.ValidationError as error:
         shown = f"{redact(answer)!r:.{SHOWN_CHARACTERS}}"
         raise AnswerError(
-            f"the answer of {command!r} is not what it gives: {error}; the answer is {shown}", sent=Sent.YES
+            f"the answer of {command!r} has not the documented form: {error}; the answer is {shown}", sent=Sent.YES
         ) from error

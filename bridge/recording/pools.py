@@ -11,12 +11,13 @@ from typing import Any, ParamSpec, Self, TypeVar
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.interface import Health, Pool, PoolStatus, SessionStatus
 from poolproof.bridge.recording.writer import Recorder
+from poolproof.bridge.session_calls import AsyncSessionCalls, SessionCalls
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class RecordingPool:
+class RecordingPool(SessionCalls):
     """A pool that records its calls in `file`. Takes ownership of the pool: `close` closes it, and then the recording.
 
     Options are those of Recorder: `sample`, `commands`, `scrub`, `max_bytes`. Leases, batches and streams are the
@@ -56,31 +57,6 @@ class RecordingPool:
             raise
         self._note(start, session, command, args, value)
         return value
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
         """Forget the session and its state; not recorded."""
@@ -125,7 +101,7 @@ class RecordingPool:
             self.recorder.close()
 
 
-class AsyncRecordingPool:
+class AsyncRecordingPool(AsyncSessionCalls):
     """An AsyncPool that records its calls; see RecordingPool."""
 
     def __init__(self, pool: Any, file: str | os.PathLike[str], **options: Any) -> None:  # noqa: ANN401
@@ -144,31 +120,6 @@ class AsyncRecordingPool:
             raise
         self.recorder.note(start, session, command, args, value)
         return value
-
-    async def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`."""
-        return await self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    async def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return await self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     async def close(self, grace_s: float | None = None) -> None:
         """Close the pool, and then the recording."""

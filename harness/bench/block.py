@@ -6,12 +6,12 @@ Pure data. After its round, a block changes only in the figures that an observed
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from poolproof.harness.bench.statistics.figures import Resources
-from poolproof.harness.bench.workloads.answers import Answer
+from poolproof.harness.bench.workloads.answers import Answer, find_wrong
 
 
 class Block(msgspec.Struct, kw_only=True):
@@ -55,3 +55,13 @@ class Block(msgspec.Struct, kw_only=True):
 Round = Mapping[str, Block]
 """One block for each of "baseline", "control" and "candidate"."""
 ARMS = ("baseline", "control", "candidate")
+
+
+def wrong_answers(blocks: Iterable[Block]) -> dict[str, tuple[Answer, ...]]:
+    """Return the wrong answers in these blocks, by arm."""
+    doubtful: dict[str, list[Answer]] = {}
+    right: set[str] = set()
+    for block in blocks:
+        doubtful.setdefault(block.arm, []).extend(block.doubtful)
+        right |= block.right
+    return find_wrong(doubtful, right)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from poolproof.bridge import Capability, Pool
-from poolproof.harness.bench.block import ARMS, Block
+from poolproof.harness.bench.block import ARMS, Block, wrong_answers
 from poolproof.harness.bench.generator import Client, make_clients, run_block
 from poolproof.harness.bench.plan import BenchPlan
 from poolproof.harness.bench.resources import Meter
@@ -20,7 +20,6 @@ from poolproof.harness.bench.statistics.figures import PoolFigures, Sample
 from poolproof.harness.bench.statistics.histogram import histogram
 from poolproof.harness.bench.statistics.metrics import UNITS
 from poolproof.harness.bench.watch import Watch
-from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.history.growth import Slope, slope
 from poolproof.harness.model.timing.load import arrivals
 from poolproof.harness.model.workload import Plan
@@ -87,10 +86,7 @@ class Session:
 
     def wrong(self) -> tuple[str, ...]:
         """A sentence for each of the first wrong answers of each pool, in any block."""
-        doubtful = {
-            arm: [each for block in self._checked if block.arm == arm for each in block.doubtful] for arm in ARMS
-        }
-        right = frozenset(command for block in self._checked for command in block.right)
+        found = wrong_answers(self._checked)
         names = {
             "baseline": self._plan.baseline.name,
             "control": f"{self._plan.baseline.name} (control)",
@@ -98,8 +94,8 @@ class Session:
         }
         return tuple(
             f"{self._plan.scenario.name} on {names[arm]}: {answer}"
-            for arm, answers in find_wrong(doubtful, right).items()
-            for answer in answers[:SHOWN_WRONG]
+            for arm in ARMS
+            for answer in found.get(arm, ())[:SHOWN_WRONG]
         )
 
     def analysis(self) -> Analysis:

@@ -10,12 +10,11 @@ import itertools
 import random
 import resource
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 from poolproof.bridge import PoolError
-from poolproof.harness.bench.block import Block
+from poolproof.harness.bench.block import Block, wrong_answers
 from poolproof.harness.bench.generator import make_clients, run_block
 from poolproof.harness.bench.machine import QuietWatch, describe
 from poolproof.harness.bench.plan import SweepPlan
@@ -23,7 +22,6 @@ from poolproof.harness.bench.running import GATE_PATIENCE_S, Progress
 from poolproof.harness.bench.statistics.curves import curve, summarize
 from poolproof.harness.bench.statistics.figures import SweepReport
 from poolproof.harness.bench.statistics.validity import judge_validity
-from poolproof.harness.bench.workloads.answers import find_wrong
 from poolproof.harness.bench.workloads.workloads import plan_of
 from poolproof.harness.model.errors import RunError, UsageError
 from poolproof.harness.model.timing.load import CLOSED
@@ -58,7 +56,8 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
                 blocks.setdefault((name, workers, clients), []).append(block)
                 progress.ended(what, f"{block.throughput:.1f} calls/s")
         quiet = watch.end(_ended_cpu_s() - before)
-    wrong = _wrong(plan, list(itertools.chain.from_iterable(blocks.values())))
+    found_wrong = wrong_answers(itertools.chain.from_iterable(blocks.values()))
+    wrong = tuple(f"{pool}: {answer}" for pool, answers in found_wrong.items() for answer in answers[:1])
     validity = judge_validity([], quiet, CLOSED, governor=describe().governor, wrong=wrong)
     found = tuple(
         summarize(subject.name, *size, blocks[subject.name, *size]) for subject in plan.pools for size in sizes
@@ -91,15 +90,6 @@ def carry_out_sweep(plan: SweepPlan, *, progress: Progress, command: str = "") -
         duration_s=time.monotonic() - began,
         wrong=wrong,
     )
-
-
-def _wrong(plan: SweepPlan, blocks: Sequence[Block]) -> tuple[str, ...]:
-    doubtful = {
-        pool.name: [answer for block in blocks if block.arm == pool.name for answer in block.doubtful]
-        for pool in plan.pools
-    }
-    found = find_wrong(doubtful, {command for block in blocks for command in block.right})
-    return tuple(f"{pool}: {answer}" for pool, answers in found.items() for answer in answers[:1])
 
 
 def _ended_cpu_s() -> float:

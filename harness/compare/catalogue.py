@@ -39,7 +39,7 @@ def all_scenarios(suite: str = DEFAULT_SUITE) -> dict[str, Scenario]:
 
 
 def is_of_catalogue(scenario: Scenario) -> bool:
-    """Return whether this very scenario is in a suite, so that its name alone is enough to find it."""
+    """Return whether this same object is in a suite: then its name alone is enough to find it."""
     generated = not scenario.file and generated_scenario(scenario.name) is not None
     return generated or any(suite.get(scenario.name) is scenario for suite in scenarios.SUITES.values())
 

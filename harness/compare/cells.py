@@ -41,7 +41,7 @@ def describe_workload(scenario: Scenario) -> str:
 
 
 def describe_configuration(scenario: Scenario) -> str:
-    """Describe how the scenario's pool differs from the usual one."""
+    """Describe how the scenario's pool differs from a pool with default options."""
     parts = [f"{name}={value!r}" for name, value in sorted(redact(scenario.config).items())]
     if scenario.fixed_size is not None:
         parts.append(f"{scenario.fixed_size.workers} workers, {scenario.fixed_size.clients} clients")

@@ -36,7 +36,7 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """The metrics of one run. None and empty mean that nothing was recorded to compute them from.
+    """The metrics of one run. A figure is None or empty if nothing was recorded from which it could be computed.
 
     `response` counts from the intended begin, `service` from send to receive. `overlap_max` is the largest number of
     workers at work at the same time. `timeline` holds at most a few hundred stretches. `recoveries` has one entry for

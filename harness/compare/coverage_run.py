@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 DATA_FILE = ".coverage"
 CONFIG_FILE = "coverage.ini"
 VARIABLES = ("COVERAGE_FILE", "COVERAGE_RCFILE", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
-"""Variables of a coverage measurement of this process; a new process would obey them, so they are removed."""
+"""Environment variables of a coverage measurement of this process. A run would obey them, so it is started without."""
 PACKAGES = {
     "v1": ("poolproof.pool_v1", "poolproof.bridge"),
     "v2": ("poolproof.pool_v2", "poolproof.bridge"),
 }
 NOT_THE_POOL = ("bridge/telemetry/*",)
-"""A part of the public API that no scenario tests."""
+"""Files that count as no part of the pool: a part of the public API that no scenario tests."""
 
 
 def sources_of(pool: str) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def compare_answers(baseline: History, candidate: History, comparing: Comparing 
 
 
 def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifference | None:
-    """Return in what two operations of the same command differ. Errors of hooks are raised; `ignore` is not called."""
+    """Return how two operations of the same command differ. Errors of hooks are raised; `ignore` is not called."""
     if comparing.compare is not None and comparing.compare(one, other):
         return None
     if one.outcome != other.outcome:

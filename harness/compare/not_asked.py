@@ -1,6 +1,6 @@
-"""Lists what was not asked of a pool, because the pool declares that it cannot show the evidence.
+"""Lists the checkers that were not run on a pool, because the pool declares that it cannot show the evidence they need.
 
-Pure. Nothing in this list counts as passed, and nothing in it is in doubt: it lies outside what the decision says.
+Pure. Such a checker counts neither as passed nor as undecided: the decision says nothing about it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class NotAsked:
         self._scenarios: dict[str, dict[str, dict[str, None]]] = {}
 
     def add(self, row: ScenarioComparison) -> None:
-        """Add what was not asked in this scenario, of either pool."""
+        """Add the checkers that were not run in this scenario, on either pool."""
         for run in (row.baseline, row.candidate):
             if run.skipped and run.blind:
                 self._scenarios.setdefault(run.pool, {}).setdefault(run.skipped, {})[row.name] = None
@@ -27,7 +27,7 @@ class NotAsked:
                 self._checkers.setdefault((run.pool, evidence), {}).setdefault(checker, set()).add(row.name)
 
     def sentences(self) -> tuple[str, ...]:
-        """Return one sentence for each kind of evidence, with the pools and what would make the checkers askable."""
+        """Return a sentence for each kind of evidence: the pools that lack it, and how its checkers can be run."""
         told = []
         pools: dict[tuple[str, tuple[str, ...]], list[str]] = {}
         for (pool, evidence), found in sorted(self._checkers.items()):
@@ -48,7 +48,7 @@ class NotAsked:
         return tuple(told)
 
     def summary(self, candidate: str) -> str:
-        """Return one sentence for the reasons of SAFE; empty if everything was asked of the candidate."""
+        """Return one sentence for the reasons of SAFE; empty if all checkers were run on the candidate."""
         checkers = {name for (pool, _), found in self._checkers.items() if pool == candidate for name in found}
         scenarios = {name for names in self._scenarios.get(candidate, {}).values() for name in names}
         if not checkers and not scenarios:

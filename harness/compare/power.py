@@ -1,4 +1,4 @@
-"""Says what the evidence could have shown: how much was tried, and how rare a fault may be that was never seen.
+"""States how strong the evidence is: how much was tried, and how rare a fault may be that was never seen.
 
 Pure.
 """
@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 
 
 def rarest(calls: int) -> float:
-    """Return the largest rate of an independent fault that `calls` calls without it do not exclude, with 95 %.
+    """Return the largest rate of a fault that is still possible (95 % confidence) after `calls` calls without it.
 
     The exact binomial limit 1 − 0.05^(1/n), about 3/n (the rule of three).
     """
@@ -39,7 +39,7 @@ def is_generated(result: RunResult) -> bool:
 
 
 def decided(results: Iterable[RunResult]) -> dict[str, tuple[int, int]]:
-    """Return for each checker how many runs it decided, and in how many it could not."""
+    """Return for each checker how many runs it could judge, and how many it could not."""
     counts: dict[str, list[int]] = {}
     for result in results:
         for found in result.findings:

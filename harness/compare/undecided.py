@@ -1,4 +1,4 @@
-"""Joins the sentences about what could not be decided, so that one cause is told once and not once a run.
+"""Joins the sentences about what could not be decided, so that a report names each cause once, not once for each run.
 
 Pure.
 """
@@ -12,12 +12,12 @@ SENTENCE = re.compile(
     r"(?P<scenario>[^:]+?) on (?P<pool>[^,]+?)(?P<way>, face .+?observed)?: (?P<rest>the checker \S+ .+)", re.S
 )
 LEAST = 3
-"""From how many equal sentences on they are joined."""
+"""The smallest number of equal sentences that are joined."""
 MOST_NAMED = 3
 
 
 def collect(sentences: Sequence[str]) -> list[str]:
-    """Return the sentences; those with the same claim of a checker about a pool become one that counts the runs."""
+    """Return the sentences. Equal claims of one checker about one pool become one sentence with the number of runs."""
     groups: dict[tuple[str, str], list[str]] = {}
     for sentence in sentences:
         found = SENTENCE.fullmatch(sentence)

@@ -20,12 +20,12 @@ from poolproof.harness.run.request import Request, Subject, why_skipped
 MOST_TRIED = 20
 """How many numbers are tried for each run, for a pool that can carry out few of the generated scenarios."""
 TASKS = ("asyncio", "uvloop")
-"""Faces whose clients record an answer later than the loop that has it. A session that wanders may be repeated on
-another worker in between, and the journals cannot tell that from a request that was sent twice."""
+"""Faces whose clients record an answer some time after the loop has received it. Meanwhile a session may be repeated on
+another worker, and the journals cannot tell that from a request that was sent twice."""
 EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
 WATCHED = 0.35
-"""The share of runs that are observed, of those through a face other than `execute` that tells of its calls."""
+"""The share of runs that are observed, among the runs through faces other than `execute` that report events."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
@@ -40,7 +40,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 def choose_runs(
     count: int, subject: Subject, request: Request, *, baseline: Subject | None = None, first: Iterable[str] = ()
 ) -> list[Chosen]:
-    """Choose `count` runs for the request's seed; scenarios named in `first`, found wrong before, are additional."""
+    """Choose `count` runs for the request's seed, in addition to the scenarios in `first`, which failed earlier."""
     chosen = [run for name in first if NAME.fullmatch(name) and (run := _run_of(name, subject, request, baseline))]
     numbers = range(request.seed * SPAN, request.seed * SPAN + min(count * MOST_TRIED, SPAN))
     runs = (_run_of(generated_name(number), subject, request, baseline) for number in numbers)
@@ -64,7 +64,7 @@ def _run_of(name: str, subject: Subject, request: Request, baseline: Subject | N
 
 
 def ways_of(name: str, subject: Subject, *, together: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield face and observed of this scenario in random order; half of all runs call `execute` first.
+    """Yield pairs (face, observed or not) for this scenario in random order; half of all runs try `execute` first.
 
     With `together`, faces that send calls together come before the other faces.
     """

@@ -1,4 +1,4 @@
-"""Draws values, identifiers and texts from the corners of their domains, as well as from the middle.
+"""Draws values, identifiers and texts: extreme ones as well as ordinary ones.
 
 Pure: the same random generator gives the same draws.
 """
@@ -29,12 +29,12 @@ NUMBERS = (
     5e-324,
     -1.5e-7,
 )
-"""Numbers that a detour through another type changes: 2**53 + 1 is no double, -0.0 is no integer, 1.0 is not 1."""
+"""Numbers that change if they are converted to another type and back: 2**53 + 1 as a double, -0.0 as an integer."""
 TEXTS = ("", " ", "null", "0", "é", "\u2028", "\U0001f40d", 'quote " and \\', "tab\tand\nline", "\x00", "\x7f")
 
 
 def text(choice: Random, most_bytes: int) -> str:
-    """Return a text of at most `most_bytes` bytes that differs from other texts everywhere, not only at one place."""
+    """Return a text of at most `most_bytes` bytes; each part of it differs from the same part of other texts."""
     if choice.random() < 0.2:
         return choice.choice(TEXTS)
     size = size_bytes(choice, most_bytes)
@@ -69,7 +69,7 @@ def value(choice: Random, most_bytes: int, depth: int = 3) -> Any:  # noqa: ANN4
 
 
 def identifier(choice: Random) -> str:
-    """Return an identifier from a small space, so that near misses of one identifier are other identifiers."""
+    """Return one of a few similar identifiers, so that a pool that confuses two of them is found."""
     return choice.choice(identifiers())
 
 

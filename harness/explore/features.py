@@ -50,13 +50,13 @@ OPTIONS = {
     "pings": 0.2,
     "circuit": 0.1,
 }
-"""Each option, or group of options, with the probability that a pool has it if it takes options at all."""
+"""Each option, or group of options, with the probability that a run sets it, unless the run is PLAIN."""
 PLAIN = 0.2
 """The share of runs whose pool has no option but its size, so that every pool can have them."""
 ACCOMPANIED = 0.6
-"""The share of runs in which an option has the features that show whether it keeps its promise."""
+"""The probability that a run with an option also has the features that are needed to test this option."""
 EXPIRING = 0.6
-"""The share of accompanied runs with sessions in which a session that is not used for a while ends."""
+"""Of those runs, the share of the runs with sessions in which a session ends if it is not used for a while."""
 SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s", "env"})
 """Options that every pool has."""
 PATIENT_S = 60.0
@@ -72,7 +72,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     size: Size
 
     def with_resizes(self) -> Features:
-        """The same features, with sizes that change; unchanged if a promise of the pool depends on its size."""
+        """Return the features with resizes of the pool; unchanged if a drawn option depends on the pool's size."""
         if (
             self.size.workers < 2
             or self.config.keys() & {"min_workers", "max_queue", "session_log_bytes"}
@@ -82,7 +82,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, names=self.names | {"resizes"})
 
     def with_companions(self, choice: Random) -> Features:
-        """Often add what shows whether an option keeps its promise, and a limit on the life of unused sessions."""
+        """Often add the features that are needed to test the drawn options, and let unused sessions end."""
         names, config, size = set(self.names), dict(self.config), self.size
         if "close" in names or choice.random() >= ACCOMPANIED:
             return self
@@ -116,7 +116,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draw_features(choice: Random) -> Features:
-    """Draw the features of a run. Features that would make every outcome possible are not drawn together."""
+    """Draw the features of a run. Features that together would allow every outcome are not combined."""
     names = {name for name, chance in FEATURES.items() if choice.random() < chance}
     if "long_sessions" in names:
         names.add("sessions")

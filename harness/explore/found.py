@@ -1,4 +1,4 @@
-"""Remembers generated scenarios that found something, so that later runs try them first.
+"""Remembers generated scenarios that a pool has failed, so that later runs try them first.
 
 One file of lines `POOL SCENARIO`, next to the index of benches; the newest lines are last.
 """
@@ -32,7 +32,7 @@ class Found:
         return list(dict.fromkeys(names))[:MOST_FIRST]
 
     def add(self, pool: str, scenario: str) -> None:
-        """Remember a scenario for this pool. A folder that cannot be written is left as it is."""
+        """Remember a scenario for this pool. Does nothing if the folder cannot be written."""
         if scenario in self.of(pool)[:1]:
             return
         try:

@@ -31,7 +31,7 @@ NAME = re.compile(rf"{PREFIX}(0|[1-9][0-9]{{0,17}})")
 BUDGET_S = 240.0
 """A run takes 2 to 5 s; on a machine with a load of 30 on two processors, twenty times as long."""
 LATE_S = 5.0
-"""How long after its limit a call may end on a machine that is as loaded as can be; scenarios have closer bounds."""
+"""How long after its limit a call may end on a heavily loaded machine, in seconds; scenarios have closer bounds."""
 RESIZES = 0.2
 """The share of runs in which the pool is resized while calls run, if that fits the pool's options."""
 DRAINS = 0.5

@@ -1,6 +1,6 @@
 """Draws the calls of a generated run, and the faults that hit them.
 
-Pure. A call that is meant to fail says so by its command or its label, so that checkers know what it owes:
+Pure. The command or the label of a call says how it may end, so that checkers know which outcomes are right:
 
     fail, unknown_…              CommandError
     exit, bad_frame              WorkerCrashed
@@ -35,13 +35,13 @@ SHORTEST_LIMIT_S = 0.01
 ENDING_SHARE = 0.05
 """The share of a session's calls that end it, in runs in which sessions end."""
 MOST_ENDS = 2
-"""How often each client ends a worker whose next starts fail."""
+"""How often each client ends a worker in a run in which the next starts of workers fail."""
 LONG_SESSION_CALLS = (40, 90)
 MANY_FAILING = 100
 USES_IN_LIMIT = 8
-"""How often a lasting session is used within the time after which a session without use ends."""
+"""A session ends if it is not used for some time; a session that must not end is used this often within that time."""
 LIMITS_LONG = 4
-"""How many of these times a lasting session lives."""
+"""How many times that long a session that must not end lives."""
 SMALL_BYTES = 2_000
 BINARY_SHARE = 0.3
 SHARED_SIZES = (0, 1, 5_000, 65_535, 65_536, 300_000)
@@ -60,7 +60,7 @@ SMALL_SHARE = 0.7
 """The share of runs with a limited log in which the state of a session stays smaller than the log of its changes, so
 that a snapshot can replace the log."""
 GRACE_S = 20.0
-"""The grace of a close in the middle of a run: no call of a run lasts so long, so each one that runs must end well."""
+"""The grace of a close during a run, in seconds. No call lasts that long, so calls that have begun must succeed."""
 Draw = Callable[[Random], Step]
 
 

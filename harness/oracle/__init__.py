@@ -1,8 +1,8 @@
 """The reference model: what any pool owes its callers, stated from the specification and not from a pool's code.
 
 Each module states one part as a checker. A checker accepts every outcome that the specification allows at that moment,
-and names what cannot be. Its only inputs are what callers saw, what workers wrote in their journals, which faults were
-injected, and which options the pool was given.
+and reports every other outcome. Its only inputs are what callers saw, what workers wrote in their journals, which
+faults were injected, and which options the pool was given.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.verdict import Verdict
 
 FULL_LABEL = "full"
-"""The label of the calls that ask for every worker at once, followed by the number of the round."""
+"""The label of the calls that together need every worker at once; the number of the round follows it."""
 
 
 class FullCapacity(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,7 @@ class FullCapacity(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G8",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the operations with the label, and the service intervals of their requests."""
+        """Judge the run by the operations with the label, and the service intervals of their requests."""
         ops = history.ops
         labels = sorted(label for label in ops.label.counts() if str(label).startswith(FULL_LABEL))
         if not labels:

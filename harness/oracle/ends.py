@@ -1,4 +1,4 @@
-"""Says what may have ended a worker in a run, and when for the first time: some rules hold until then. Pure."""
+"""Determines what may have ended a worker in a run, and the first such moment: some rules hold only before it. Pure."""
 
 from __future__ import annotations
 

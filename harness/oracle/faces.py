@@ -1,4 +1,4 @@
-"""Names the faces by what they show of the pool, for the rules that hold through some faces only. Pure data."""
+"""Groups the faces by what they show of the pool, for rules that hold only through some faces. Pure data."""
 
 from __future__ import annotations
 

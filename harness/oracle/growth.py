@@ -1,4 +1,4 @@
-"""States that calls leave nothing behind: neither in this process, nor in the workers, nor in the processes between."""
+"""States that calls leave nothing behind: in this process, in the workers, or in other processes of the pool."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ LEAST_STRETCHES = 3
 MOST_BLOCKS_A_CALL = 0.2
 MOST_BYTES_A_CALL = 300.0
 MOST_DESCRIPTORS = 6
-"""How many descriptors more a process may hold at the end: those of requests and of forks in progress."""
+"""How many more descriptors a process may hold at the end than at the beginning: requests and forks in progress."""
 
 
 class NoGrowth(msgspec.Struct, frozen=True, kw_only=True):
-    """No stretch of calls adds memory here or in the workers, or descriptors in the processes between (G21).
+    """Calls leave neither memory (here or in the workers) nor descriptors (in the pool's other processes) behind (G21).
 
-    A leak adds in every stretch. A cache that fills, or a garbage collection that comes late, adds in some stretches
-    only, so the smallest growth of all stretches but the first is compared with the bound.
+    The same calls are repeated in several stretches. A leak grows in every stretch; a cache that fills, or a late
+    garbage collection, in some only. So the smallest growth of all stretches but the first is compared with the bound.
     """
 
     name: str = "no_growth"
     guarantees: tuple[str, ...] = ("G21",)
 
     def check(self, history: History) -> Finding:
-        """Decide from the measured stretches after the run."""
+        """Judge the run by the measured stretches after the run."""
         growth = history.growth
         if growth is None:
             return finding(self, Verdict.UNKNOWN, "growth was not measured")

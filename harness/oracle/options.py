@@ -24,7 +24,7 @@ HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initia
 
 
 LEAST_SHARE = 0.75
-"""Workers are retired at different counts, so that they do not all leave at once; the earliest at this share."""
+"""A worker may retire after this share of `max_requests` already, so that not all workers retire at once."""
 DYING = "dying"
 
 
@@ -35,7 +35,7 @@ class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
     guarantees: tuple[str, ...] = ("G14", "G15", "G16")
 
     def check(self, history: History) -> Finding:
-        """Decide from the journals, the status snapshots and the operations."""
+        """Judge the run by the journals, the status snapshots and the operations."""
         wrong = [
             *_requests_of_workers(history),
             *_never_too_eager(history),

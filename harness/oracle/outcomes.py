@@ -35,11 +35,11 @@ FAILING = frozenset({"fail"})
 UNKNOWN_PREFIX = "unknown_"
 DEADLY_FAULTS = frozenset({FaultKind.KILL, FaultKind.PARENT_KILL, FaultKind.GRANDCHILD, *START_FAULTS})
 SHORT_LOG_BYTES = 1 << 20
-"""A session log with at least so many bytes holds every generated session."""
+"""A session log of this size holds every generated session."""
 FREE_EARLY_ENDS = 2
-"""So many workers of each place of the pool may end before their first answer until starts are delayed."""
+"""How many workers in each place of the pool may end before their first answer without a delay of later starts."""
 LONG_NS = 10_000_000_000
-"""A grace that is left for longer than any generated call."""
+"""A remaining grace that is longer than any generated call."""
 
 
 class ExplainedOutcomes(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""States what a pool may say of itself while calls run: its counts, its workers, its queue and its health.
+"""States what a pool's status may contain while calls run: its counts, its workers, its queue and its health.
 
 A snapshot was taken at some moment between its request and its return, so each of its numbers lies between the number
 that certainly held before and the number that may have held after. Within one snapshot nothing may contradict itself.
@@ -24,17 +24,17 @@ READY = frozenset({"idle", "leased"})
 CROWD_LABEL = "crowd"
 """The label of the calls of a crowd: more calls than may run, followed by the number of the round."""
 CROWD_SURE_NS = 2_000_000_000
-"""A crowd all of whose calls were open for at least so long can accuse a pool that does not count one of them."""
+"""How long all calls of a crowd must have been open before a pool that does not count them all is judged wrong."""
 
 
 class TrueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Every status and health record fits what callers, journals and options show of its moment (G2, G8, G14, G27)."""
+    """Every status and health record agrees with the calls, journals and options at its moment (G2, G8, G14, G27)."""
 
     name: str = "true_status"
     guarantees: tuple[str, ...] = ("G2", "G8", "G14", "G27")
 
     def check(self, history: History) -> Finding:
-        """Decide from the snapshots of the run, and the operations and service intervals around each of them."""
+        """Judge the run by the snapshots of the run, and the operations and service intervals around each of them."""
         if not history.statuses:
             return finding(self, Verdict.UNKNOWN, "the pool's status was not read")
         judge = _Judge(history)

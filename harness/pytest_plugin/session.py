@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from poolproof.harness.compare.assembling import assemble, describe_machine
 from poolproof.harness.compare.catalogue import find_scenarios
-from poolproof.harness.compare.compare import assemble, describe_machine, measure_speeds
+from poolproof.harness.compare.compare import measure_speeds
 from poolproof.harness.compare.comparison import Comparison, RunResult
 from poolproof.harness.model.errors import HarnessError
 from poolproof.harness.model.intended import not_seen

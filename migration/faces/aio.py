@@ -24,6 +24,7 @@ from poolproof.bridge import (
 )
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.config import duration
+from poolproof.bridge.session_calls import AsyncSessionCalls
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.control import Moved, Step
 from poolproof.migration.faces.batches import end_all, settle
@@ -46,7 +47,7 @@ from poolproof.migration.traffic import REFUSALS, freeze, rest_s, shorter
 from poolproof.migration.turns import Turn
 
 
-class AsyncMigratingPool:
+class AsyncMigratingPool(AsyncSessionCalls):
     """v1 and v2 as one pool with `await`. Takes ownership of both: `close` closes both.
 
     A call on a blocking pool runs in a thread; if its task is cancelled, the call goes on and its result is dropped.
@@ -125,23 +126,6 @@ class AsyncMigratingPool:
         if copied:
             self._shadow.offer(turn.step.epoch, command, args, "result", value)
         return value
-
-    async def execute_in_session(
-        self, session_id: str, command: str, args: dict[str, Any] | None = None, **limits: float | None
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`, on the pool that has the session."""
-        return await self.execute(command, args, session=session_id, **limits)
-
-    async def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return await self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     async def execute_many(
         self,

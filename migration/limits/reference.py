@@ -81,7 +81,7 @@ class Reference:
         self.limit_s = max(usual * limits.max_latency_ratio, usual + limits.latency_slack_s)
 
     def forget(self, now_ns: int) -> None:
-        """Forget what is too old to say anything of v1."""
+        """Remove the counts of v1's calls that are too old for a comparison."""
         from_ns = now_ns - MOST_NS
         if self.calls and self._last_ns < from_ns:
             self._clear()

@@ -54,8 +54,9 @@ class AsyncLease:
         """Run one command on this worker. Returns the result verbatim.
 
         `timeout_s` (30 by default) bounds the call; the lease's own timeout applies too. Raises the errors of
-        AsyncPool.execute, and LeaseError if the lease has ended, if another task's call is in flight, or on another
-        loop. After CallTimeout or WorkerCrashed the worker is gone and the lease can no longer be used.
+        AsyncPool.execute, and LeaseError if the lease has ended, if another task's call is in flight, or if it is
+        called on another loop. After CallTimeout or WorkerCrashed the worker is gone and the lease can no longer be
+        used.
         """
         lease, ticket = self._require()
         if self._busy is not None or ticket.loop is not asyncio.get_running_loop():

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from poolproof.bridge import ConfigError, Health, Observer, PoolConfig, PoolStatus, SessionStatus
 from poolproof.bridge.clock import deadline_ns, now_ns, remaining_s
+from poolproof.bridge.session_calls import AsyncSessionCalls
 from poolproof.pool_v2.aio.io import TaskIo, follow
 from poolproof.pool_v2.aio.lease import AsyncLease
 from poolproof.pool_v2.aio.streaming import AsyncStream
@@ -27,7 +28,7 @@ T = TypeVar("T")
 __all__ = ["AsyncLease", "AsyncPool", "AsyncStream"]
 
 
-class AsyncPool:
+class AsyncPool(AsyncSessionCalls):
     """The refactored pool with `await`: the same arguments, errors, statistics and events as PoolV2.
 
     `async with AsyncPool(PoolConfig(workers=4)) as pool: await pool.execute("ping")`. The pool may be created outside
@@ -110,31 +111,6 @@ class AsyncPool:
         until = now + min(limit_ns, wait_ns)
         steps = engine.calls.execute(self._io, command, args or {}, session, now + limit_ns, until)
         return await follow(steps)
-
-    async def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in a session, one call at a time. If the session's worker is lost, its state is handed over."""
-        return await self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    async def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return await self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     async def execute_many(
         self,

@@ -49,13 +49,13 @@ class Round:
         self.counts = {number: _outcome(self._found[number]) for number, _ in self.requests}
 
     def enqueued(self) -> None:
-        """Note for the observer that all calls wait for a worker now."""
+        """Report to the observer that all calls wait for a worker now."""
         if self._runtime.log is not None:
             for number, _ in self.requests:
                 self._runtime.log.enqueued(number)
 
     def tell_done(self) -> None:
-        """Note the outcomes for the observer."""
+        """Report the outcome of each call to the observer."""
         for number, outcome in self.counts.items():
             self._runtime.tell_done(number, outcome)
 

@@ -74,7 +74,7 @@ def take_back(ticket: Ticket) -> int:
 
 
 def note_ahead(ticket: Ticket, log: EventLog | None, written: int) -> None:
-    """Note for the observer, once, that another thread has written so many bytes (1 or more) of the request."""
+    """Report to the observer, once, that another thread has written this many bytes (1 or more) of the request."""
     worker, began_ns = ticket.worker, ticket.ahead_ns
     if log is not None and worker is not None and began_ns:
         ticket.ahead_ns = 0

@@ -41,7 +41,7 @@ class Handover:
         change: StateChange | None,
         deadline: int,
     ) -> Steps[Response]:
-        """Exchange the request of the ticket's session with the worker that the ticket holds."""
+        """Send the request of the ticket's session to the worker that the ticket holds, and receive the response."""
         yield from self.hand_over(io, ticket, deadline)
         worker = ticket.worker
         response = yield from use(self._runtime, io, ticket, number, frame, deadline)

@@ -39,7 +39,7 @@ class Circuit:
 
     @property
     def tripped(self) -> bool:
-        """Whether so many starts failed in a row that only a probe may be started."""
+        """Whether enough starts failed in a row that only a probe may be started."""
         return self.failures >= self._failures_to_open
 
     def refuses(self, now_ns: int) -> bool:

@@ -12,8 +12,8 @@ Rules, true between any two calls that were not interrupted
 3. Among the tickets that are compatible with a worker, the one that waits longest gets it (FIFO). A call that lost its
    worker before anything was sent returns to its old place in the queue.
 4. living = starting + idle + leased + dying, and never more than `workers + overflow`. A worker that has ended and that
-   no ticket holds does not count as living, even if it is not reaped yet. After a `resize` to fewer, the workers too
-   many leave without a further lease, and no worker is started before there are fewer than the new limit.
+   no ticket holds does not count as living, even if it is not reaped yet. After a `resize` to fewer, the surplus
+   workers leave without a further lease, and no worker is started before there are fewer than the new limit.
 5. A session's calls hold at most one worker at a time.
 
 A client may be interrupted between any two steps of a call (Ctrl-C). Then `plan` repairs the state: it ends a living

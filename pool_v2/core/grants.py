@@ -37,7 +37,7 @@ class Grants:
         self.attention = False
         """Whether the supervisor should call `plan` now; cleared by `plan`."""
         self.look_ns = 0
-        """A call with an earlier deadline needs the supervisor before its next `plan`: for its signal or its end."""
+        """A call with a deadline before this time needs a `plan` of the supervisor before the next planned one."""
         self.workers: dict[int, Worker] = {}
         self.sessions = SessionTable(has_worker=self.workers.__contains__)
         self.held: dict[int, Ticket] = {}

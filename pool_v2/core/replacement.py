@@ -15,7 +15,7 @@ from poolproof.pool_v2.core.worker_table import EARLY_NS, Limits, Worker, reques
 
 _IDLE = WorkerState.IDLE
 FREE_EARLY_ENDS = 2
-"""How many early ends in a row, for each place of the pool, delay no start (rule 4 of `circuit`)."""
+"""How many early ends in a row, times the pool's size, do not delay a start yet (rule 4 of `circuit`)."""
 
 
 class Replacement(Grants):
@@ -126,7 +126,7 @@ class Replacement(Grants):
         return self.circuit.allowed_starts(wanted, starting, now_ns) if wanted > 0 else 0
 
     def resize(self, limits: Limits) -> list[Ticket]:
-        """Use these limits from now on. No call is interrupted: of the leased workers, the first to be returned leave.
+        """Use these limits from now on. No call is interrupted: surplus leased workers leave when they are returned.
 
         Returns the tickets to wake.
         """
@@ -145,7 +145,7 @@ class Replacement(Grants):
         return sum(worker.phase is WorkerState.IDLE and not worker.exited_ns for worker in self.workers.values())
 
     def failing_starts(self) -> str:
-        """Return what keeps workers from starting, as the end of an error's message; empty if nothing is known."""
+        """Return why workers do not start, as the end of an error's message; empty if no reason is known."""
         if self.circuit.failures:
             return self.circuit.trouble()
         starting = sum(worker.phase is WorkerState.STARTING for worker in self.workers.values())

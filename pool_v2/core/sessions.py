@@ -12,7 +12,7 @@ Rules
 4. If a session ends while calls of it wait, these calls begin it anew, empty. A worker that still has state of the
    ended session is `stale`: it cleans up before it serves the new session.
 5. Every step takes the same time, however many sessions there are. The sessions are in the order of their last use, so
-   the expired ones come first, and what is known of a worker that has ended is dropped when it is next met.
+   the expired ones come first, and the entry of a worker that has ended is removed when a session next meets it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from poolproof.bridge.redaction import redact
 
 MOST_HANDOVER_FAILURES = 3
 MOST_KNOWN_WORKERS = 16
-"""A session that knows of more workers forgets those that have ended."""
+"""A session with entries of more workers than this removes the entries of ended workers."""
 CLEAN_UP = "cleanup_session"
 """The worker's command that forgets a session."""
 
@@ -139,12 +139,12 @@ class Session:
 
     @property
     def blank(self) -> bool:
-        """Whether no call of the session was ever answered."""
+        """Whether no call of the session has been answered yet."""
         return not self.operations and not self.version and not self.lost
 
 
 class SessionTable:
-    """All sessions of a pool, by id, and in the order of their last use."""
+    """All sessions of a pool, by id and in the order of their last use."""
 
     def __init__(
         self,
@@ -259,7 +259,7 @@ class SessionTable:
         return known and session.used_ns == since_ns and not self._used(session)
 
     def forget_worker(self, worker_id: int) -> None:
-        """Record that the worker is gone, with the state of ended sessions that it had."""
+        """Record that the worker has ended, so it has no state of ended sessions any more."""
         self._stale.pop(worker_id, None)
 
     def __contains__(self, session_id: str) -> bool:

@@ -47,7 +47,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, config: PoolConfig) -> Self:
-        """Return the limits that a pool of these options has."""
+        """Return the limits for a pool with these options."""
         floor = 0 if config.lazy else config.workers if config.min_workers is None else config.min_workers
         return cls(
             size=config.workers,
@@ -70,7 +70,7 @@ class Worker:
     `phase` is STARTING, IDLE or DYING. A dying worker is asked to leave, or killed if `reason` is not empty; `told_ns`
     is when it was asked. `transport` connects a client to the worker, once it is `reachable`. `pid` is its process id,
     set when the worker is ready. `state` belongs to the behaviour. A `request_limit` of 0: no further lease.
-    `term_deadline_ns` is the last deadline of which SIGTERM has warned the worker. `unreaped`: the process has ended,
+    `term_deadline_ns` is the last deadline before which the worker got SIGTERM. `unreaped`: the process has ended,
     and its exit status is not collected yet. `idle_since_ns` is first set when the worker becomes ready. `served`: how
     many calls it has answered.
     """
@@ -129,7 +129,7 @@ class Worker:
     def ended_early(self) -> bool:
         """Whether the worker, if the pool did not end it, has ended early (rule 4 of `circuit`).
 
-        A worker that was asked to leave, or that has had a deadline, has not.
+        A worker that was asked to leave, or whose call had a deadline, does not count as ended early.
         """
         asked = self.told_ns or self.term_deadline_ns or self.overdue
         return bool(

@@ -81,11 +81,10 @@ def request_of(call: Pickled) -> dict[str, Any]:
 
 
 class Initialization:
-    """What a worker needs before its first call: the program's setting, and its initializer.
+    """What a worker needs before its first call: the program's setting (main module, paths ...), and its initializer.
 
-    The main module is that of the time when the executor was made: at the end of a script its file is forgotten.
-    The arguments of the initializer may be what multiprocessing hands over to the processes that it starts: locks and
-    queues of a context that is not "fork".
+    The main module's file is read when the executor is made, because the interpreter forgets it at the end of a script.
+    The initializer's arguments may be locks and queues of a multiprocessing context other than "fork".
     """
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: tuple[Any, ...]) -> None:
@@ -110,7 +109,7 @@ class Initialization:
         try:
             return dump(call)
         except Exception:
-            self._once = True  # what is handed over, such as a descriptor, is so once
+            self._once = True  # a descriptor, for example, can be handed over only once
         former = context.get_spawning_popen()
         context.set_spawning_popen(_HandOver())  # type: ignore[arg-type]
         try:
@@ -122,12 +121,12 @@ class Initialization:
 
 
 class _HandOver:
-    """Stands for a process that multiprocessing starts, so that its locks and queues let themselves be pickled."""
+    """Takes the place of a process that multiprocessing starts, because locks and queues are pickled only for those."""
 
     DupFd = staticmethod(resource_sharer.DupFd)
 
     def duplicate_for_child(self, fd: int) -> int:
-        """See multiprocessing.popen_spawn_posix."""
+        """Keep the descriptor open for the worker, as multiprocessing.popen_spawn_posix does."""
         return fd
 
 

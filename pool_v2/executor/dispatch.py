@@ -102,7 +102,7 @@ class Dispatch:
 
     @property
     def runs_batches(self) -> bool:
-        """Whether a worker may run several calls at once: neither is their number limited, nor is one ended alone."""
+        """Whether a worker may get several calls at once: not if its calls are limited, or one of them may be ended."""
         return not self._workers.leases_only
 
     def _check_open(self) -> None:

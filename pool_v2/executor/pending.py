@@ -1,7 +1,7 @@
 """The future of a call that is queued or runs, and the calls of one `map`, of which a worker runs several at once.
 
-The way to a worker takes longer than the work of a small call. So a thread that takes a call of a Batch takes more of
-them with it, as many as take about CHUNK_S together. The worker stops after that time, and the rest is put back.
+Sending a small call to a worker takes longer than running it. So a thread that takes a call of a Batch takes further
+calls with it, as many as take about CHUNK_S together. The worker stops after that time, and the rest is put back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 from poolproof.pool_v2.calls.lease import Lease
 
 CHUNK_S = 0.005
-"""How long the calls that a worker gets at once should take together."""
+"""How long the calls that a worker gets at once should take together, in seconds."""
 MOST_CALLS = 256
 MOST_BYTES = 1_000_000
-"""The maximum size of the pickled calls that a worker gets at once, by the size of those before."""
+"""The maximum size of the pickled calls that a worker gets at once, estimated from the calls before."""
 
 
 class Pending(Future[Any]):
@@ -42,7 +42,7 @@ class Pending(Future[Any]):
         self.number = number
         self.batch = batch
         self.begun = False
-        """Whether it was running already, in a chunk that took too long."""
+        """Whether the call has once been started, in a chunk that took too long."""
         self.call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]] | None = (function, args, kwargs)
         self.context = copy_context()
         self.timeout_s = timeout_s
@@ -76,7 +76,7 @@ class Pending(Future[Any]):
         return True
 
     def use(self, lease: Lease | None) -> None:
-        """Note the lease of the worker that runs the call from now on; None before the worker is given back."""
+        """Record the lease of the worker that now runs the call, or None when the worker is about to be returned."""
         with self._lease_lock:
             self._lease = lease
             if lease is not None and self.cancelled():
@@ -92,7 +92,7 @@ class Batch:
         self._call_bytes = 0.0
 
     def take(self, pending: dict[int, Pending], threads: int) -> list[Pending]:
-        """Take calls to run beside one that was taken, each out of `pending`; none as long as no size is known."""
+        """Take further calls out of `pending`, to run together with one that was taken; none if no size is known."""
         if not self._call_s:
             return []
         size = min(CHUNK_S / self._call_s, MOST_CALLS, MOST_BYTES / max(self._call_bytes, 1.0))
@@ -108,6 +108,6 @@ class Batch:
         return taken
 
     def ran(self, count: int, took_s: float, size_bytes: int) -> None:
-        """Learn from a chunk of `count` calls."""
+        """Update the estimates from a chunk of `count` calls."""
         self._call_s = took_s / count
         self._call_bytes = size_bytes / count

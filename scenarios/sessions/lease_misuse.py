@@ -8,7 +8,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Size, steady
 
 NO_LEASE = "no lease"
-"""Seen by the fault if the pool has no leases, so that none can be misused."""
+"""What the fault records if the pool has no leases, so that none can be misused."""
 
 SCENARIO = Scenario(
     name="lease_misuse",

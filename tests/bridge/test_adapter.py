@@ -54,7 +54,7 @@ def test_an_answer_that_the_command_does_not_give_is_an_error_of_its_own() -> No
     lines = [ScriptLine(command="list_programs", answer={"programs": "p", "total_count": 1})]
     with make_mock("odd", Script(lines)) as pool, pytest.raises(AnswerError) as caught:
         ProgramAdapter(pool).list_programs()
-    assert str(caught.value).startswith("the answer of 'list_programs' is not what it gives: ")
+    assert str(caught.value).startswith("the answer of 'list_programs' has not the documented form: ")
     assert isinstance(caught.value.__cause__, msgspec.ValidationError)
     assert caught.value.sent is Sent.YES
 

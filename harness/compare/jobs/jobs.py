@@ -1,6 +1,6 @@
 """Makes runs, each in a job of its own and several at a time; progress goes to a listener.
 
-A run in whose time the machine stood still, and that failed only by limits of time, is made again.
+If the whole machine stood still during a run, and only checkers with a limit of time failed, the run is made again.
 """
 
 from __future__ import annotations

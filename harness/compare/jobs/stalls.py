@@ -1,7 +1,7 @@
 """Notices when the whole machine stands still, such as a virtual machine that its host has paused.
 
-The process that directs the runs looks at the clock all the time. If it was kept from that for long, so were the pools
-and their clients, in processes of their own: a deadline that was missed then was not missed by the pool.
+The process that directs the runs reads the clock several times a second. If that process itself did not run for a long
+time, then neither did the pools and their clients, so a deadline that passed meanwhile is not held against the pool.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.verdict import Verdict
 
 STALL_S = 2.0
-"""A pause of the directing process that counts, in seconds. A machine with twenty times too much to do shows less."""
+"""The shortest pause that counts, in seconds. Overload, even by twenty times, causes shorter pauses."""
 
 TIMED = frozenset(
     {
@@ -21,7 +21,7 @@ TIMED = frozenset(
         *("parallel", "parallel_start", "prompt", "recovered", "timeout_kills", "work_conserving"),
     }
 )
-"""The checkers with a limit of time, without labels. A wrong answer or a call that ran twice is no matter of time."""
+"""The checkers with a limit of time, without labels. A stall cannot cause a wrong answer or make a call run twice."""
 
 
 def may_be_due_to_a_stall(result: RunResult) -> bool:
@@ -41,12 +41,12 @@ class Stalls:
         self._found: list[tuple[float, float]] = []
 
     def begin(self) -> None:
-        """Begin to look: what was before does not count."""
+        """Begin the observation: earlier pauses do not count."""
         with self._lock:
             self._last_s = time.monotonic()
 
     def tick(self) -> None:
-        """Look at the clock."""
+        """Read the clock, and record a stall if the last reading is too long ago."""
         with self._lock:
             now_s = time.monotonic()
             if now_s - self._last_s >= STALL_S:

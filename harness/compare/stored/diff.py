@@ -38,7 +38,7 @@ class Standing(StrEnum):
 
     @property
     def words(self) -> str:
-        """The standing as a reader is told it."""
+        """The words for this standing in a report."""
         return {Standing.STILL: "still there", Standing.UNDECIDED: "not judged again"}.get(self, self.value)
 
 
@@ -91,7 +91,7 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counted(self) -> str:
-        """How many findings of each standing speak against the candidate, such as "1 new, 0 fixed"."""
+        """The number of findings against the candidate that are new, fixed and so on, such as "1 new, 0 fixed"."""
         return ", ".join(
             f"{sum(change.counts for change in self.of(standing))} {standing.words}"
             for standing in (Standing.NEW, Standing.FIXED, Standing.STILL, Standing.UNDECIDED)
@@ -101,7 +101,7 @@ class Diff(msgspec.Struct, frozen=True, kw_only=True):
     def verdict(self) -> Verdict:
         """FAIL if the decision is worse, a finding that counts is new, or a timing is slower.
 
-        UNKNOWN if nothing of that is so, but something was not compared or not decided. Else PASS.
+        Else UNKNOWN if something was not compared or not decided. Else PASS.
         """
         told = [found.standing for found in self.findings if found.counts]
         claims = [change.claim for change in self.timings]

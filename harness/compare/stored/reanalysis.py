@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from poolproof.harness.compare.assembling import Main, More, compare_results
 from poolproof.harness.compare.cells import shortfalls
-from poolproof.harness.compare.compare import Main, More, compare_results
 from poolproof.harness.compare.comparison import SCHEMA_VERSION, Comparison, RunResult
 from poolproof.harness.compare.judge import judge
 from poolproof.harness.model.scenario import Scenario

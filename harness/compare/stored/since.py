@@ -1,4 +1,4 @@
-"""What changed since the last comparison of the same two pools: found before the runs, kept beside the later result.
+"""What changed since the last comparison of the same two pools, which is read before the new runs begin.
 
 The file since.json in a comparison's folder is the difference as it was when the comparison was made, so the report can
 be written again after the earlier folder is gone.

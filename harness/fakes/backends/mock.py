@@ -24,6 +24,7 @@ from poolproof.bridge import (
     SessionStatus,
     Statistics,
 )
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import (
     decode_request,
@@ -43,7 +44,7 @@ UNSUITED = frozenset({*FAULT_COMMANDS, "sleep", "cpu", "initialize", "call", "sh
 """Commands that need a process or time."""
 
 
-class MockPool:
+class MockPool(SessionCalls):
     """Answers like a pool whose workers never fail; `script` takes precedence.
 
     `observer` receives no events, since there are no leases.
@@ -90,29 +91,6 @@ class MockPool:
                 raise
             self._outcomes["result"] += 1
             return result
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Answer as `execute` does, with the session's state."""
-        return self.execute(command, args, session=session_id)
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Answer as `execute` does, outside any session."""
-        return self.execute(command, args)
 
     def _execute(self, command: str, args: dict[str, Any], session: str | None) -> Any:  # noqa: ANN401
         if self._closed:

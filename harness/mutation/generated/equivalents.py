@@ -41,7 +41,7 @@ EQUIVALENTS: tuple[Equivalent, ...] = (
         file="pool_v2/running/lifetime.py",
         statement="while IN_FLIGHT in self.accounts.calls.copy().values() and self.now_ns() < deadline:",
         change="< -> <=",
-        reason="the close waits one nanosecond longer for outcomes that nobody tells",
+        reason="the close waits one nanosecond longer for outcomes that nobody reports",
     ),
 )
 

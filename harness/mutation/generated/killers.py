@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
-from poolproof.harness.compare.compare import compare_results, sort_results
+from poolproof.harness.compare.assembling import compare_results, sort_results
 from poolproof.harness.compare.comparison import ScenarioComparison
 from poolproof.harness.mutation.generated.hunted import Attack, Outcome
 from poolproof.harness.mutation.generated.survey import SurveyedRun

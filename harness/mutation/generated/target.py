@@ -1,4 +1,4 @@
-"""One planted mutant as its killers see it: runs of the comparison on it, each made at most once."""
+"""One planted mutant, and the runs of the comparison on it, each made at most once."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class QueueRules(Rules):
         if worker.dirty or worker.killed_ns or worker.retired_ns:
             self.wrong("G5", f"worker {worker_id} is given to call {number}, and it is dirty or was ended")
         if worker.exited_ns is not None and seen.now_ns - worker.exited_ns > seen.slack_ns:
-            self.wrong("G5", f"worker {worker_id} is given to call {number}, and it has long ended")
+            self.wrong("G5", f"worker {worker_id} is given to call {number}, which ended long before")
         if worker.ready_ns is None:
             self.wrong("G8", f"worker {worker_id} is given to call {number} before it was ready")
         limit = seen.config.max_requests

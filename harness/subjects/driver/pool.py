@@ -36,6 +36,7 @@ from poolproof.bridge.config import duration
 from poolproof.bridge.events import CORRELATION
 from poolproof.bridge.processes.interpreter import environment
 from poolproof.bridge.processes.rundir.rundir import RunDir
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.bridge.wire.messages import encode_request, session_args
 from poolproof.harness.subjects.driver import messages
 from poolproof.harness.subjects.driver.conversation import Conversation
@@ -79,7 +80,7 @@ def options_for(config: PoolConfig, hello: Hello) -> dict[str, Any]:
     return given
 
 
-class DriverPool:
+class DriverPool(SessionCalls):
     """One pool of a driver. Raises DriverError, and the error that the driver answers to `open`."""
 
     def __init__(self, command: str, config: PoolConfig, observer: Observer | None = None) -> None:
@@ -184,31 +185,6 @@ class DriverPool:
     def _emit(self, event: Event) -> None:
         if self._observer is not None and Capability.EVENTS in self.capabilities:
             self._observer(event)
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` in the session `session_id`."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """`execute` outside any session."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
         """End the session. Returns False if the driver knows no such session."""

@@ -34,6 +34,7 @@ from poolproof.bridge import (
     Statistics,
     WorkerCrashed,
 )
+from poolproof.bridge.session_calls import SessionCalls
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import decode_response, encode_request
 from poolproof.harness.subjects.peers import service
@@ -59,7 +60,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         return PeerPool(self, config, self.open(config))
 
 
-class PeerPool:
+class PeerPool(SessionCalls):
     """One pool of a peer. Thread-safe if the peer is."""
 
     def __init__(self, peer: Peer, config: PoolConfig, engine: Engine) -> None:
@@ -175,31 +176,6 @@ class PeerPool:
     def _unsent(self) -> Sent:
         # If a cancellation ends the worker too, the call may have begun at that moment.
         return Sent.MAYBE if self._engine.cancels_running else Sent.NO
-
-    def execute_in_session(
-        self,
-        session_id: str,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Raises InvalidRequest: sessions are not supported."""
-        return self.execute(
-            command, args, session=session_id, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
-        )
-
-    def execute_anonymous(
-        self,
-        command: str,
-        args: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        checkout_timeout_s: float | None = None,
-    ) -> Any:  # noqa: ANN401
-        """Run one command on a worker, as `execute` does."""
-        return self.execute(command, args, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s)
 
     def end_session(self, session_id: str) -> bool:
         """Return False: there are no sessions."""

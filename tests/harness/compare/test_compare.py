@@ -12,8 +12,9 @@ import pytest
 
 import poolproof.harness.compare.compare
 from poolproof.harness.checkers import CORE, OneOutcome, Overlap
+from poolproof.harness.compare.assembling import assemble, compare_results, describe_machine
 from poolproof.harness.compare.catalogue import find_scenarios
-from poolproof.harness.compare.compare import assemble, compare, compare_results, describe_machine, measure_speeds
+from poolproof.harness.compare.compare import compare, measure_speeds
 from poolproof.harness.compare.comparison import Comparison, RunResult, Speed
 from poolproof.harness.compare.jobs.jobs import JOB_EXTRA_S, Partial, PlannedRun, run_jobs
 from poolproof.harness.compare.stored.reanalysis import reanalyze
