@@ -23,9 +23,9 @@ from poolproof.bridge import (
     StartFailed,
 )
 from poolproof.bridge.clock import deadline_ns, now_ns
-from poolproof.bridge.wire.exchange import run
+from poolproof.bridge.wire.exchange import Steps, run
 from poolproof.pool_v2.calls.batch import require_all
-from poolproof.pool_v2.calls.io import THREAD
+from poolproof.pool_v2.calls.io import THREAD, ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.streaming import Stream
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
@@ -99,6 +99,17 @@ class PoolV2:
         else:
             deadline, until = self._times(timeout_s, checkout_timeout_s)
         return run(engine.calls.execute(THREAD, command, args or {}, session, deadline, until))
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a call would get a worker now. A look without the lock; False while it is held."""
+        return self._engine.coordinator.has_idle and not self._engine.lock.locked()
+
+    def steps(self, io: ClientIo, command: str, args: dict[str, Any], timeout_s: float) -> Steps[Any]:
+        """Return the waits of `execute`, for an `io` that does not just block. `timeout_s` is for the worker, too."""
+        self._engine.process_manager.require_owner()
+        deadline, until = self._times(timeout_s, timeout_s)
+        return self._engine.calls.execute(io, command, args, None, deadline, until)
 
     def execute_many(
         self,

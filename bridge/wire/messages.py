@@ -32,7 +32,6 @@ from poolproof.bridge.wire.buffers import (
     detach,
     find_inexact,
     has_buffers,
-    is_plain,
     json_of,
     read_parts,
     require_exact,
@@ -155,16 +154,14 @@ def encode_request(
     start, size = HEADER_BYTES, 0
     buffers: list[Buffer] | UnsetType = UNSET
     frame, shared = bytearray(128), False
-    sent = args
     try:
-        if not is_plain(args):
-            sent, found = detach(args, "args")
-            if found:
-                buffers = describe(found)
-                if not takes_buffers:
-                    raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
-                size = total_bytes(found)
-                start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
+        sent, found = detach(args, "args")
+        if found:
+            buffers = describe(found)
+            if not takes_buffers:
+                raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
+            size = total_bytes(found)
+            start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
         request = Request(
             request_id, command, sent, _now(UTC), stream, reply_to, buffers, True if shared else UNSET, inline
         )
@@ -202,8 +199,9 @@ def decode_request(payload: bytes | bytearray, memory: Memory | None = None) -> 
     """Decode a request, in a worker. Raises ProtocolError that says what is wrong."""
     try:
         if has_buffers(payload):
-            request = _request_decoder.decode(json_of(payload))
-            attach(request.args, request.buffers or [], _parts_of(request, payload, memory))
+            text = json_of(payload)
+            request = _request_decoder.decode(text)
+            attach(request.args, request.buffers or [], _parts_of(request, payload, len(text), memory))
         else:
             request = _request_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -213,9 +211,11 @@ def decode_request(payload: bytes | bytearray, memory: Memory | None = None) -> 
     return request
 
 
-def _parts_of(message: Request | Response, payload: bytes | bytearray, memory: Memory | None) -> list[Any]:
+def _parts_of(
+    message: Request | Response, payload: bytes | bytearray, json_bytes: int, memory: Memory | None
+) -> list[Any]:
     if message.shared is UNSET:
-        return read_parts(message.buffers or [], payload)
+        return read_parts(message.buffers or [], payload, json_bytes)
     if memory is None:
         raise ProtocolError("a message refers to shared memory, and there is none")
     return memory.take(message.buffers or [])
@@ -225,9 +225,12 @@ def decode_response(payload: bytes | bytearray, memory: Memory | None = None) ->
     """Decode a response, in a pool; `.result` is verbatim. Raises ProtocolError that says what is wrong."""
     try:
         if has_buffers(payload):
-            response = _response_decoder.decode(json_of(payload))
-            result = attach(response.result, response.buffers or [], _parts_of(response, payload, memory))
-            response = msgspec.structs.replace(response, result=result)
+            text = json_of(payload)
+            response = _response_decoder.decode(text)
+            parts = _parts_of(response, payload, len(text), memory)
+            result = attach(response.result, response.buffers or [], parts)
+            if result is not response.result:
+                response = msgspec.structs.replace(response, result=result)
         else:
             response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -253,7 +256,7 @@ def encode_success(request_id: int, result: object, memory: Memory | None = None
     if type(result) not in SCALARS:
         if result is UNSET:  # a struct would omit it
             raise TypeError("Encoding UNSET as a result is unsupported")
-        sent, found = (result, None) if type(result) is dict and is_plain(result) else detach(result, "result")
+        sent, found = detach(result, "result")
         if found:
             message = {"id": request_id, "success": True, "result": sent, "timestamp": _now(UTC)}
             return _with_buffers(message, found, memory)

@@ -165,7 +165,7 @@ class _Unpickler(pickle.Unpickler):
 def _load(data: bytes, buffers: Sequence[memoryview], setting: Setting) -> Any:  # noqa: ANN401 - any pickle
     # A pickle that refers to the main module contains its name; searching for the name is cheaper than resolving all
     # names.
-    named = MAIN.encode() in data or ALIAS.encode() in data
+    named = b"__main__" in data or b"__mp_main__" in data
     setting.share_key(needed=b"multiprocessing" in data)
     call = _Unpickler(data, buffers, setting).load() if named else pickle.loads(data, buffers=buffers)
     setting.share_key()  # the modules of the call may have imported multiprocessing
