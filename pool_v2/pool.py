@@ -105,11 +105,9 @@ class PoolV2:
         """Whether a call would get a worker now. A look without the lock; False while it is held."""
         return self._engine.coordinator.has_idle and not self._engine.lock.locked()
 
-    def steps(self, io: ClientIo, command: str, args: dict[str, Any], timeout_s: float) -> Steps[Any]:
-        """Return the waits of `execute`, for an `io` that does not just block. `timeout_s` is for the worker, too."""
-        self._engine.process_manager.require_owner()
-        deadline, until = self._times(timeout_s, timeout_s)
-        return self._engine.calls.execute(io, command, args, None, deadline, until)
+    def steps(self, io: ClientIo, command: str, args: dict[str, Any]) -> Steps[Any]:
+        """Return the waits of `execute` without limits of time, for an `io` that does not just block."""
+        return self._engine.calls.execute(io, command, args, None, NEVER_NS, NEVER_NS)
 
     def execute_many(
         self,

@@ -35,7 +35,6 @@ from poolproof.bridge.wire.buffers import (
     json_of,
     read_parts,
     require_exact,
-    total_bytes,
 )
 from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES
 
@@ -151,16 +150,16 @@ def encode_request(
     values can be carried only if the worker `takes_buffers`.
     """
     found: Found = []
+    parts: list[Part] = []
     start, size = HEADER_BYTES, 0
     buffers: list[Buffer] | UnsetType = UNSET
     frame, shared = bytearray(128), False
     try:
         sent, found = detach(args, "args")
         if found:
-            buffers = describe(found)
+            buffers, parts, size = describe(found)
             if not takes_buffers:
                 raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
-            size = total_bytes(found)
             start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
         request = Request(
             request_id, command, sent, _now(UTC), stream, reply_to, buffers, True if shared else UNSET, inline
@@ -173,7 +172,6 @@ def encode_request(
         why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {why}") from error
     if found:
-        parts = [part for _, part in found]
         append(frame, HEADER_BYTES, () if shared else parts)
         if shared:
             frame = Parcel(frame)
@@ -288,9 +286,8 @@ def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytea
 
 
 def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None = None) -> bytearray:
-    message["buffers"] = describe(found)
-    parts = [part for _, part in found]
-    if memory is not None and total_bytes(found) >= SMALLEST_SHARED_BYTES:
+    message["buffers"], parts, size = describe(found)
+    if memory is not None and size >= SMALLEST_SHARED_BYTES:
         with contextlib.suppress(OSError):  # there is no more memory to share
             memory.put(parts)
             message["shared"], parts = True, []

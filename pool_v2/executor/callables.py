@@ -13,7 +13,8 @@ from multiprocessing import context, reduction, resource_sharer
 from typing import Any, TypeVar
 
 from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump
+from poolproof.bridge.wire.buffers import Part
+from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump, outside
 
 T = TypeVar("T")
 _CAUSE: Any = BaseException.__dict__["__cause__"]
@@ -69,7 +70,7 @@ def pack(
     `caught` is BaseException in a thread that no interrupt can reach: there a SystemExit comes from a `__reduce__`.
     """
     try:
-        return dump((function, tuple(positional), named))
+        return dump((function, tuple(map(outside, positional)), named))
     except caught as error:
         raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_why(error)}") from error
 
@@ -90,9 +91,9 @@ def despite_interrupts(work: Callable[..., T]) -> tuple[T, BaseException | None]
 
 def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    data, outside = call
+    data, buffers = call
     request = {"call": data, "needs_initialize": True}
-    return {**request, "buffers": outside} if outside else request
+    return {**request, "buffers": buffers} if buffers else request
 
 
 class Initialization:
@@ -117,9 +118,9 @@ class Initialization:
         setting = {"setting": now.write()}
         if self._call is None:
             return setting
-        data, outside = packed = self._packed or self._pack(self._call)
+        data, buffers = packed = self._packed or self._pack(self._call)
         self._packed = None if self._once else packed
-        return {**setting, "initializer": data, "buffers": outside}
+        return {**setting, "initializer": data, "buffers": buffers}
 
     def _pack(self, call: tuple[Any, ...]) -> Pickled:
         try:
@@ -152,10 +153,10 @@ def request_of_each(function: Callable[..., Any], calls: list[tuple[Any, ...]], 
     Raises NotPicklable.
     """
     try:
-        data, outside = dump((function, calls))
+        data, buffers = dump((function, calls))
     except BaseException as error:
         raise NotPicklable(f"{name_of(function)}: the calls cannot be pickled: {_why(error)}") from error
-    return {"call": data, "buffers": outside, "needs_initialize": True, "each_s": limit_s}
+    return {"call": data, "buffers": buffers, "needs_initialize": True, "each_s": limit_s}
 
 
 def unpack_each(answer: Any, function: object) -> list[tuple[Any, BaseException | None]] | None:  # noqa: ANN401
@@ -233,7 +234,7 @@ def as_broken(error: BaseException, ended_by: str = "") -> BaseException:
 
 def _read(
     data: bytes | memoryview,
-    buffers: Iterable[memoryview],
+    buffers: Iterable[Part],
     function: object,
     trace: str | None,
     caught: type[BaseException] = BaseException,

@@ -41,7 +41,7 @@ from poolproof.pool_v2.executor.callables import (
     unpack,
     unpack_each,
 )
-from poolproof.pool_v2.executor.initialized import UNLIMITED_S, InitializedWorkers, Refused
+from poolproof.pool_v2.executor.initialized import InitializedWorkers, Refused
 from poolproof.pool_v2.executor.parking import PARKING, Parking
 from poolproof.pool_v2.executor.pending import CHUNK_S, Batch, Pending
 from poolproof.pool_v2.pool import PoolV2
@@ -99,13 +99,13 @@ class Dispatch:
         future = Pending(self._pending, number, function, args, kwargs, timeout_s, self._cancel_running, batch)
         # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
         # mark.
-        self._check_open()
         if self._may_begin(future):
             try:
                 self._parking.begin(future, self._steps(future), self._check_open)
             finally:
                 self._end_if_done()
             return future
+        self._check_open()
         self._pending[number] = future
         if batch is not None:
             batch.waiting.append(number)
@@ -262,7 +262,7 @@ class Dispatch:
         packed, interrupt = despite_interrupts(partial(pack, *call))
         if interrupt is not None:
             raise interrupt
-        answer = yield from self.pool.steps(PARKING, CALL, request_of(packed), UNLIMITED_S)
+        answer = yield from self.pool.steps(PARKING, CALL, request_of(packed))
         self._workers.require_initialized(answer)
         future.call = None
         (value, error), interrupt = despite_interrupts(partial(future.context.run, unpack, answer, call[0]))

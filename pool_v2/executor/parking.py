@@ -66,6 +66,15 @@ class ParkingIo(ThreadIo):
         super().await_last_words(transport)
 
 
+class Polls(dict[int, select.poll]):
+    """A poll for each descriptor, made at its first use. Only the thread that goes on with a call uses its poll."""
+
+    def __missing__(self, fd: int) -> select.poll:
+        poll = self[fd] = select.poll()
+        poll.register(fd, select.POLLIN)
+        return poll
+
+
 PARKING = ParkingIo()
 
 
@@ -81,6 +90,7 @@ class Parking:
         self._owner_pid = os.getpid()
         self._waiting: dict[int, int] = {}  # the number of the call that waits, or has waited, at a descriptor
         self._epoll = select.epoll()
+        self._polls = Polls()
         self._end_fd = os.eventfd(0)
         self._epoll.register(self._end_fd, select.EPOLLIN)
 
@@ -134,7 +144,7 @@ class Parking:
                 future = self.running.get(self._waiting[fd])
                 if future is not None:
                     try:
-                        self._go_on(future, lambda fd: fd >= 0 and _readable(fd, 0.0))
+                        self._go_on(future, lambda fd: fd >= 0 and bool(self._polls[fd].poll(0)))
                     except BaseException:  # see Dispatch._serve
                         logger.exception("a callback of a call has failed")
                 del future  # no reference to a result is kept
@@ -184,10 +194,4 @@ class Parking:
             self._epoll.modify(fd, select.EPOLLONESHOT)
         except FileNotFoundError:  # an interrupt came before it was registered
             pass
-        return _readable(fd, end_s - time.monotonic())
-
-
-def _readable(fd: int, timeout_s: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(max(timeout_s, 0.0) * 1000))
+        return bool(self._polls[fd].poll(max(end_s - time.monotonic(), 0.0) * 1000))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from poolproof.bridge.wire.buffers import BYTES_LIKE, Part
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
 MOST_EACH_S = 60.0
@@ -66,10 +67,12 @@ def _data(args: dict[str, Any], name: str) -> bytes:
     return value
 
 
-def _buffers(args: dict[str, Any]) -> list[memoryview]:
-    value = args.get("buffers", [])
-    if not isinstance(value, list) or not all(isinstance(one, memoryview) for one in value):
-        raise HandlerError(f"argument 'buffers': a list of memoryviews is needed, not {value!r:.50}")
+def _buffers(args: dict[str, Any]) -> list[Part]:
+    value = args.get("buffers")
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, BYTES_LIKE) for one in value):
+        raise HandlerError(f"argument 'buffers': a list of buffers is needed, not {value!r:.50}")
     return value
 
 
