@@ -20,7 +20,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -100,10 +100,7 @@ class Dispatch:
         # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
         # mark.
         if self._may_begin(future):
-            try:
-                self._parking.begin(future, self._steps(future), self._check_open)
-            finally:
-                self._end_if_done()
+            self._begin(future)
             return future
         self._check_open()
         self._pending[number] = future
@@ -119,6 +116,12 @@ class Dispatch:
         if self._reader is None or self._pending or future.batch is not None or future.timeout_s is not None:
             return False
         return self._workers.ready and self.pool.has_idle
+
+    def _begin(self, future: Pending) -> None:
+        try:
+            self._parking.begin(future, self._steps(future), self._check_open)
+        finally:
+            self._end_if_done()
 
     @property
     def runs_batches(self) -> bool:
@@ -238,14 +241,14 @@ class Dispatch:
         interrupt: BaseException | None = None
         try:
             value, error, interrupt = yield from self._exchange(future)
-            self._complete(future, value, error)
+            future.complete(value, error)
             if interrupt is not None:
                 raise interrupt
         except Refused:
             self._queue_again(future)
         except BaseException as failure:
             if not future.done():
-                self._complete(future, None, self._told(failure))
+                future.complete(None, self._told(failure))
             if not isinstance(failure, Exception):
                 raise
         finally:
@@ -278,21 +281,9 @@ class Dispatch:
         except BaseException as failure:
             value, error = None, self._told(failure)
         try:
-            self._complete(future, value, error)
+            future.complete(value, error)
         finally:
             del call, value, error, future  # the error's traceback holds this frame
-
-    def _complete(self, future: Pending, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
-        try:
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-        except InvalidStateError:
-            if not future.cancelled():  # by `cancel_running`
-                raise
-        finally:
-            del value, error, future  # the error's traceback holds this frame
 
     def _carry_out_chunk(self, futures: list[Pending]) -> None:
         left = [future for future in futures if future.begun or future.set_running_or_notify_cancel()]
@@ -308,7 +299,7 @@ class Dispatch:
             while done:
                 future = done.pop(0)
                 future.call = None
-                self._complete(future, *found.pop(0))
+                future.complete(*found.pop(0))
             left = self._put_back(left)
 
     def _put_back(self, futures: list[Pending]) -> list[Pending]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, RUNNING
 from contextvars import copy_context
 from typing import Any, Protocol
@@ -74,6 +74,19 @@ class Pending(Future[Any]):
         if self.helper is None or self._done_callbacks:  # type: ignore[attr-defined]
             return timeout_s
         return self.helper.help(self, timeout_s)
+
+    def complete(self, value: Any, error: BaseException | None) -> None:  # noqa: ANN401 - any result
+        """Set the result, or the exception, unless the running call was cancelled."""
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            if not self.cancelled():  # by `cancel_running`
+                raise
+        finally:
+            del value, error, self  # the error's traceback holds this frame
 
     def cancel(self) -> bool:
         """Withdraw the call, unless it has ended, or runs and `cancel_running` is not set.

@@ -68,9 +68,9 @@ def _data(args: dict[str, Any], name: str) -> bytes:
 
 
 def _buffers(args: dict[str, Any]) -> list[Part]:
-    value = args.get("buffers")
-    if value is None:
+    if "buffers" not in args:
         return []
+    value = args["buffers"]
     if not isinstance(value, list) or not all(isinstance(one, BYTES_LIKE) for one in value):
         raise HandlerError(f"argument 'buffers': a list of buffers is needed, not {value!r:.50}")
     return value
