@@ -8,9 +8,9 @@ takes them out of `Pending.parked`, which is one atomic step, goes on with them:
 2. the reader, a thread of the executor, for the calls that no client waits for in this way. It never blocks;
 3. a dispatch thread, if the next step may block: a wait for a worker, for room in a pipe, for the end of a worker.
 
-Interrupts. A client waits with the steps taken out, but not begun: an interrupt of its wait puts them back for the
-reader, and the call is not affected. An interrupt within a step ends the call as it ends a call of PoolV2. The steps
-complete the call's future however they end.
+Interrupts. A client waits with the steps taken out, but not begun: an interrupt of its wait puts them back, a dispatch
+thread goes on with them, and the call is not affected. An interrupt within a step ends the call as it ends a call of
+PoolV2. The steps complete the call's future however they end, also if they are lost and collected as garbage.
 """
 
 from __future__ import annotations
@@ -106,10 +106,9 @@ class Parking:
             future.helper = self
             self._go_on(future, lambda fd: fd == NOT_BEGUN)
         except BaseException:
-            if future.parked:
-                self._delegate(future)
-            elif future.helper is None:
+            if future.helper is None and not future.parked:
                 self.ended(future)
+            self._rescue(future)
             raise
 
     def ended(self, future: Pending) -> None:
@@ -128,7 +127,11 @@ class Parking:
         if not future.parked or os.getpid() != self._owner_pid:
             return timeout_s
         end_s = time.monotonic() + (MOST_POLL_S if timeout_s is None else timeout_s)
-        self._go_on(future, lambda fd: fd >= 0 and self._take_over(fd, end_s))
+        try:
+            self._go_on(future, lambda fd: fd >= 0 and self._take_over(fd, end_s))
+        except BaseException:
+            self._rescue(future)
+            raise
         return None if timeout_s is None else max(end_s - time.monotonic(), 0.0)
 
     def finish(self, future: Pending) -> None:
@@ -176,6 +179,11 @@ class Parking:
         finally:
             if fd != ENDED:
                 self._park(future, steps, fd)
+
+    def _rescue(self, future: Pending) -> None:
+        # An interrupt may have come before the reader watches the descriptor.
+        if future.parked:
+            self._delegate(future)
 
     def _park(self, future: Pending, steps: Steps[None], fd: int) -> None:
         future.parked.append((steps, fd))
