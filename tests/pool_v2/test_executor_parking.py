@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import TimeoutError as WaitTimeout
 from concurrent.futures import wait
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -232,3 +233,33 @@ def test_large_bytes_arrive_as_they_are(kind: Callable[[int], Any], shared_bytes
             assert found == value
         assert executor.submit(type(value).__len__, value).result(LIMIT_S) == 200_000
         assert executor.submit(give, value=value).result(LIMIT_S) == value
+
+
+def test_workers_that_are_killed_in_large_calls_leave_no_descriptor_and_no_segment(until: Callable[..., Any]) -> None:
+    options = PoolConfig(lazy=True, max_frame_bytes=2**30, start_failures_to_open=1000)
+    with PoolExecutor(2, config=options) as executor:
+        for size in (1_000_000, 16_000_000):
+            value = bytes(size)
+            for _ in range(2):  # a call that begins, calls in the queue, and the deaths of whichever workers run them
+                futures = [executor.submit(give, value) for _ in range(4)]
+                for worker in executor.pool.status().workers:
+                    if worker.pid:
+                        with suppress(ProcessLookupError):
+                            os.kill(worker.pid, signal.SIGKILL)
+                for future in futures:
+                    error = future.exception(LIMIT_S)
+                    assert error is None or isinstance(error, CallCrashed)
+        assert executor.submit(give, value).result(LIMIT_S) == value
+        until(lambda: _segments() <= 2 * 2, "a segment of each living worker: its descriptor, and that of its mapping")
+        assert executor._dispatch._parking.running == {}
+    until(lambda: _segments() == 0, "the executor is closed")
+
+
+def _segments() -> int:
+    found = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found += "memfd:poolproof" in os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:  # the descriptor of the list itself
+            continue
+    return found
