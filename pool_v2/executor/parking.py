@@ -95,7 +95,7 @@ class Parking:
         self._epoll.register(self._end_fd, select.EPOLLIN)
 
     def begin(self, future: Pending, steps: Steps[None], require_open: Callable[[], None]) -> None:
-        """Take the first steps of the call, up to the first wait. Raises what `require_open` raises.
+        """Take the first steps of the call, up to the first wait that is not over. Raises what `require_open` raises.
 
         After an interrupt, a dispatch thread goes on with the call, if the call has begun.
         """
@@ -104,7 +104,7 @@ class Parking:
             require_open()  # a later shutdown sees this call
             future.parked.append((steps, NOT_BEGUN))
             future.helper = self
-            self._go_on(future, lambda fd: fd == NOT_BEGUN)
+            self._go_on(future, lambda fd: fd == NOT_BEGUN or (fd >= 0 and self._is_readable(fd)))
         except BaseException:
             if future.helper is None and not future.parked:
                 self.ended(future)
@@ -147,7 +147,7 @@ class Parking:
                 future = self.running.get(self._waiting[fd])
                 if future is not None:
                     try:
-                        self._go_on(future, lambda fd: fd >= 0 and bool(self._polls[fd].poll(0)))
+                        self._go_on(future, lambda fd: fd >= 0 and self._is_readable(fd))
                     except BaseException:  # see Dispatch._serve
                         logger.exception("a callback of a call has failed")
                 del future  # no reference to a result is kept
@@ -195,6 +195,9 @@ class Parking:
             self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
         except FileNotFoundError:  # the first call of this worker
             self._epoll.register(fd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _is_readable(self, fd: int) -> bool:
+        return bool(self._polls[fd].poll(0))
 
     def _take_over(self, fd: int, end_s: float) -> bool:
         # Waits for the descriptor in place of the reader. Returns whether it is readable.
