@@ -24,9 +24,9 @@ from poolproof.bridge import (
 )
 from poolproof.bridge.clock import deadline_ns, now_ns
 from poolproof.bridge.session_calls import SessionCalls
-from poolproof.bridge.wire.exchange import run
+from poolproof.bridge.wire.exchange import Steps, run
 from poolproof.pool_v2.calls.batch import require_all
-from poolproof.pool_v2.calls.io import THREAD
+from poolproof.pool_v2.calls.io import THREAD, ClientIo
 from poolproof.pool_v2.calls.lease import Lease
 from poolproof.pool_v2.calls.streaming import Stream
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
@@ -100,6 +100,15 @@ class PoolV2(SessionCalls):
         else:
             deadline, until = self._times(timeout_s, checkout_timeout_s)
         return run(engine.calls.execute(THREAD, command, args or {}, session, deadline, until))
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a call would get a worker now. A look without the lock; False while it is held."""
+        return self._engine.coordinator.has_idle and not self._engine.lock.locked()
+
+    def steps(self, io: ClientIo, command: str, args: dict[str, Any]) -> Steps[Any]:
+        """Return the waits of `execute` without limits of time, for an `io` that does not just block."""
+        return self._engine.calls.execute(io, command, args, None, NEVER_NS, NEVER_NS)
 
     def execute_many(
         self,

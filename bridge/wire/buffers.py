@@ -63,20 +63,14 @@ class NotJsonError(TypeError):
     """A value that no message can carry unchanged. The text says where it is and what it is."""
 
 
-def is_plain(values: dict[str, Any]) -> bool:
-    """Return whether these values, with string keys, are JSON without any container; a quick check."""
-    for key, value in values.items():  # noqa: SIM110 - a generator takes twice as long
-        if type(value) not in SCALARS or type(key) is not str:
-            return False
-    return True
-
-
 def detach(value: Any, name: str) -> tuple[Any, Found]:  # noqa: ANN401 - any JSON value
     """Return the value with None in place of each bytes-like part, and these parts with their paths.
 
     The value itself is left as it is. `name` is its name in errors. Raises NotJsonError, and RecursionError for a value
     that is nested too deeply.
     """
+    if type(value) is dict and (flat := _detach_flat(value)):
+        return flat
     found: Found = []
     left: list[tuple[Path, Any]] = [((), value)]
     while left:
@@ -95,7 +89,7 @@ def detach(value: Any, name: str) -> tuple[Any, Found]:  # noqa: ANN401 - any JS
         elif issubclass(kind, list):
             items = enumerate(one)
         elif kind in BYTES_LIKE:
-            if kind is memoryview and (one.ndim != 1 or one.format != "B" or not one.c_contiguous):
+            if kind is memoryview and not _is_row(one):
                 raise NotJsonError(
                     f"{_place(name, path)} is a memoryview that is no plain row of bytes; cast it to 'B'"
                 )
@@ -111,6 +105,34 @@ def detach(value: Any, name: str) -> tuple[Any, Found]:  # noqa: ANN401 - any JS
             raise RecursionError("maximum recursion depth exceeded: it is nested too deeply")
         left += [((*path, key), item) for key, item in items if type(item) not in SCALARS]
     return (_without(value, found) if found else value), found
+
+
+def _detach_flat(values: dict[Any, Any]) -> tuple[dict[Any, Any], Found] | None:
+    # `detach` for most messages: no containers but lists of bytes-like parts. Loops, as generators take twice as long.
+    found: Found = []
+    sent = values
+    for key, value in values.items():
+        kind = type(value)
+        if type(key) is not str:
+            return None
+        if kind in SCALARS:
+            continue
+        if kind is bytes:
+            found.append(((key,), value))
+            sent = {**sent, key: None}
+        elif kind is list:
+            for index, one in enumerate(value):
+                if type(one) not in BYTES_LIKE or (type(one) is memoryview and not _is_row(one)):
+                    return None
+                found.append(((key, index), one))
+            sent = {**sent, key: [None] * len(value)}
+        else:
+            return None
+    return sent, found
+
+
+def _is_row(view: memoryview) -> bool:
+    return view.ndim == 1 and view.format == "B" and view.c_contiguous
 
 
 def _without(value: Any, found: Found) -> Any:  # noqa: ANN401
@@ -166,14 +188,14 @@ def _has_surrogates(text: str) -> bool:
     return False
 
 
-def describe(found: Found) -> list[Buffer]:
-    """Return the field `buffers` of a message with these parts."""
-    return [Buffer(list(path), type(part).__name__, len(part)) for path, part in found]  # type: ignore[arg-type]
-
-
-def total_bytes(found: Found) -> int:
-    """Return the size of these parts in all."""
-    return sum(len(part) for _, part in found)
+def describe(found: Found) -> tuple[list[Buffer], list[Part], int]:
+    """Return the field `buffers` of a message with these parts, the parts, and their size in all."""
+    buffers, parts, size = [], [], 0
+    for path, part in found:
+        buffers.append(Buffer(list(path), type(part).__name__, len(part)))  # type: ignore[arg-type]
+        parts.append(part)
+        size += len(part)
+    return buffers, parts, size
 
 
 def append(frame: bytearray, start: int, parts: Iterable[Part]) -> None:
@@ -202,25 +224,24 @@ def json_of(payload: bytes | bytearray) -> memoryview:
     raise ProtocolError(f"a payload of {len(payload)} bytes is no JSON, and no JSON with buffers")
 
 
-def read_parts(buffers: Sequence[Buffer], payload: bytes | bytearray) -> list[Any]:
-    """Return the buffers of a payload. A buffer of the type memoryview is a writable view of the payload, not a copy.
+def read_parts(buffers: Sequence[Buffer], payload: bytes | bytearray, json_bytes: int) -> list[Any]:
+    """Return the buffers of a payload, behind its JSON. One of the type memoryview is a writable view of the payload.
 
     Raises ProtocolError.
     """
-    if any(buffer.type == "memoryview" for buffer in buffers) and isinstance(payload, bytes):
-        payload = bytearray(payload)
     view = memoryview(payload)
-    at = PREFIX_BYTES + len(json_of(payload))
+    end = PREFIX_BYTES + json_bytes
     found = []
     for buffer in buffers:
-        at += -at % ALIGNMENT
+        at = end + -end % ALIGNMENT
         end = at + buffer.size
         if buffer.size < 0 or end >= len(payload):
             raise ProtocolError(f"a buffer of {buffer.size} bytes at {at} is beyond its payload of {len(payload)}")
+        if buffer.type == "memoryview" and view.readonly:
+            view = memoryview(bytearray(payload))
         found.append(AS_TYPE[buffer.type](view[at:end]))
-        at = end
-    if at + len(END) != len(payload):
-        raise ProtocolError(f"{len(payload) - at - len(END)} bytes of a payload belong to no buffer")
+    if end + len(END) != len(payload):
+        raise ProtocolError(f"{len(payload) - end - len(END)} bytes of a payload belong to no buffer")
     return found
 
 

@@ -32,11 +32,9 @@ from poolproof.bridge.wire.buffers import (
     detach,
     find_inexact,
     has_buffers,
-    is_plain,
     json_of,
     read_parts,
     require_exact,
-    total_bytes,
 )
 from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES
 
@@ -152,19 +150,17 @@ def encode_request(
     values can be carried only if the worker `takes_buffers`.
     """
     found: Found = []
+    parts: list[Part] = []
     start, size = HEADER_BYTES, 0
     buffers: list[Buffer] | UnsetType = UNSET
     frame, shared = bytearray(128), False
-    sent = args
     try:
-        if not is_plain(args):
-            sent, found = detach(args, "args")
-            if found:
-                buffers = describe(found)
-                if not takes_buffers:
-                    raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
-                size = total_bytes(found)
-                start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
+        sent, found = detach(args, "args")
+        if found:
+            buffers, parts, size = describe(found)
+            if not takes_buffers:
+                raise NotJsonError(f"{buffers[0].describe('args')}, and the workers take plain JSON only")
+            start, shared = HEADER_BYTES + PREFIX_BYTES, share and size >= SMALLEST_SHARED_BYTES
         request = Request(
             request_id, command, sent, _now(UTC), stream, reply_to, buffers, True if shared else UNSET, inline
         )
@@ -176,7 +172,6 @@ def encode_request(
         why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {why}") from error
     if found:
-        parts = [part for _, part in found]
         append(frame, HEADER_BYTES, () if shared else parts)
         if shared:
             frame = Parcel(frame)
@@ -202,8 +197,9 @@ def decode_request(payload: bytes | bytearray, memory: Memory | None = None) -> 
     """Decode a request, in a worker. Raises ProtocolError that says what is wrong."""
     try:
         if has_buffers(payload):
-            request = _request_decoder.decode(json_of(payload))
-            attach(request.args, request.buffers or [], _parts_of(request, payload, memory))
+            text = json_of(payload)
+            request = _request_decoder.decode(text)
+            attach(request.args, request.buffers or [], _parts_of(request, payload, len(text), memory))
         else:
             request = _request_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -213,9 +209,11 @@ def decode_request(payload: bytes | bytearray, memory: Memory | None = None) -> 
     return request
 
 
-def _parts_of(message: Request | Response, payload: bytes | bytearray, memory: Memory | None) -> list[Any]:
+def _parts_of(
+    message: Request | Response, payload: bytes | bytearray, json_bytes: int, memory: Memory | None
+) -> list[Any]:
     if message.shared is UNSET:
-        return read_parts(message.buffers or [], payload)
+        return read_parts(message.buffers or [], payload, json_bytes)
     if memory is None:
         raise ProtocolError("a message refers to shared memory, and there is none")
     return memory.take(message.buffers or [])
@@ -225,9 +223,12 @@ def decode_response(payload: bytes | bytearray, memory: Memory | None = None) ->
     """Decode a response, in a pool; `.result` is verbatim. Raises ProtocolError that says what is wrong."""
     try:
         if has_buffers(payload):
-            response = _response_decoder.decode(json_of(payload))
-            result = attach(response.result, response.buffers or [], _parts_of(response, payload, memory))
-            response = msgspec.structs.replace(response, result=result)
+            text = json_of(payload)
+            response = _response_decoder.decode(text)
+            parts = _parts_of(response, payload, len(text), memory)
+            result = attach(response.result, response.buffers or [], parts)
+            if result is not response.result:
+                response = msgspec.structs.replace(response, result=result)
         else:
             response = _response_decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -253,7 +254,7 @@ def encode_success(request_id: int, result: object, memory: Memory | None = None
     if type(result) not in SCALARS:
         if result is UNSET:  # a struct would omit it
             raise TypeError("Encoding UNSET as a result is unsupported")
-        sent, found = (result, None) if type(result) is dict and is_plain(result) else detach(result, "result")
+        sent, found = detach(result, "result")
         if found:
             message = {"id": request_id, "success": True, "result": sent, "timestamp": _now(UTC)}
             return _with_buffers(message, found, memory)
@@ -285,9 +286,8 @@ def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytea
 
 
 def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None = None) -> bytearray:
-    message["buffers"] = describe(found)
-    parts = [part for _, part in found]
-    if memory is not None and total_bytes(found) >= SMALLEST_SHARED_BYTES:
+    message["buffers"], parts, size = describe(found)
+    if memory is not None and size >= SMALLEST_SHARED_BYTES:
         with contextlib.suppress(OSError):  # there is no more memory to share
             memory.put(parts)
             message["shared"], parts = True, []

@@ -54,6 +54,11 @@ class Grants:
         return list(self.held.values())
 
     @property
+    def has_idle(self) -> bool:
+        """Whether a worker is idle, and no ticket waits."""
+        return bool(self._idle) and not self._queue
+
+    @property
     def waiting(self) -> int:
         """The number of tickets in the queue."""
         return len(self._queue)

@@ -10,11 +10,13 @@ import pickle
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import context, reduction, resource_sharer
-from typing import Any
+from typing import Any, TypeVar
 
 from poolproof.bridge import CircuitOpen, CommandError, PoolClosed, PoolError, Sent, WorkerCrashed
-from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump
+from poolproof.bridge.wire.buffers import Part
+from poolproof.bridge.worker.handlers.pickles import PROTOCOL, Pickled, Setting, dump, outside
 
+T = TypeVar("T")
 _CAUSE: Any = BaseException.__dict__["__cause__"]
 """Sets the cause of an exception that refuses `__cause__ =`."""
 CALL = "call"
@@ -68,16 +70,30 @@ def pack(
     `caught` is BaseException in a thread that no interrupt can reach: there a SystemExit comes from a `__reduce__`.
     """
     try:
-        return dump((function, tuple(positional), named))
+        return dump((function, tuple(map(outside, positional)), named))
     except caught as error:
         raise NotPicklable(f"{name_of(function)}: the call cannot be pickled: {_why(error)}") from error
 
 
+def despite_interrupts(work: Callable[..., T]) -> tuple[T, BaseException | None]:
+    """Do `work`, which pickles or reads, in a thread that may be interrupted. Returns the interrupt, too.
+
+    An interrupt and what a `__reduce__` raises look alike. So `work` is done again, with `caught` as in a thread that
+    no interrupt can reach: if the error is that of a `__reduce__`, it comes again, and becomes a NotPicklable.
+    """
+    try:
+        return work(caught=Exception), None
+    except Exception:
+        raise
+    except BaseException as error:
+        return work(caught=BaseException), error
+
+
 def request_of(call: Pickled) -> dict[str, Any]:
     """The arguments of the worker's command CALL."""
-    data, outside = call
+    data, buffers = call
     request = {"call": data, "needs_initialize": True}
-    return {**request, "buffers": outside} if outside else request
+    return {**request, "buffers": buffers} if buffers else request
 
 
 class Initialization:
@@ -101,9 +117,9 @@ class Initialization:
         setting = {"setting": now.write()}
         if self._call is None:
             return setting
-        data, outside = packed = self._packed or self._pack(self._call)
+        data, buffers = packed = self._packed or self._pack(self._call)
         self._packed = None if self._once else packed
-        return {**setting, "initializer": data, "buffers": outside}
+        return {**setting, "initializer": data, "buffers": buffers}
 
     def _pack(self, call: tuple[Any, ...]) -> Pickled:
         try:
@@ -136,10 +152,10 @@ def request_of_each(function: Callable[..., Any], calls: list[tuple[Any, ...]], 
     Raises NotPicklable.
     """
     try:
-        data, outside = dump((function, calls))
+        data, buffers = dump((function, calls))
     except BaseException as error:
         raise NotPicklable(f"{name_of(function)}: the calls cannot be pickled: {_why(error)}") from error
-    return {"call": data, "buffers": outside, "needs_initialize": True, "each_s": limit_s}
+    return {"call": data, "buffers": buffers, "needs_initialize": True, "each_s": limit_s}
 
 
 def unpack_each(answer: Any, function: object) -> list[tuple[Any, BaseException | None]] | None:  # noqa: ANN401
@@ -147,10 +163,9 @@ def unpack_each(answer: Any, function: object) -> list[tuple[Any, BaseException 
     match answer:
         case {"values": bytes(data), "sizes": list(sizes)}:
             found, at = [], 0
-            what = f"{name_of(function)}: the result"
             with memoryview(data) as view:
                 for size in sizes:
-                    found.append(_read(view[at : at + size], (), what, None))
+                    found.append(_read(view[at : at + size], (), function, None))
                     at += size
             return found
         case {"each": list(answers)}:
@@ -165,13 +180,21 @@ def is_uninitialized(answer: object) -> bool:
     return isinstance(answer, dict) and "uninitialized" in answer
 
 
-def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  # noqa: ANN401 - any JSON
-    """Decode a worker's response: a result and None, or None and the exception for the call's future."""
+def unpack(
+    answer: Any,  # noqa: ANN401 - any JSON
+    function: object,
+    *,
+    caught: type[BaseException] = BaseException,
+) -> tuple[Any, BaseException | None]:
+    """Decode a worker's response: a result and None, or None and the exception for the call's future.
+
+    `caught` is as in `pack`: whatever else a `__setstate__` raises is raised.
+    """
     match answer:
         case {"value": bytes(data)}:
-            return _read(data, answer.get("buffers", ()), f"{name_of(function)}: the result", None)
+            return _read(data, answer.get("buffers", ()), function, None, caught)
         case {"raised": bytes(data), "traceback": str(trace)}:
-            raised, problem = _read(data, answer.get("buffers", ()), f"{name_of(function)}: its exception", trace)
+            raised, problem = _read(data, answer.get("buffers", ()), function, trace, caught)
             if problem is None and not isinstance(raised, BaseException):  # a __reduce__ that returns something else
                 problem = NotPicklable(f"{name_of(function)}: its exception was read as {raised!r:.100}", sent=Sent.YES)
             return None, _caused_by(problem or raised, trace)
@@ -181,10 +204,15 @@ def unpack(answer: Any, function: object) -> tuple[Any, BaseException | None]:  
     return None, CommandError(f"the worker's answer to {CALL!r} is invalid: {answer!r:.100}")
 
 
-def as_broken(error: BaseException) -> BaseException:
-    """Convert a pool error to the error that callers of a process pool expect: a subclass of BrokenProcessPool."""
+def as_broken(error: BaseException, ended_by: str = "") -> BaseException:
+    """Convert a pool error to the error that callers of a process pool expect: a subclass of BrokenProcessPool.
+
+    `ended_by` says what has ended all workers.
+    """
     told: CallCrashed | WorkersUnavailable
     match error:
+        case PoolClosed() | WorkerCrashed() if ended_by:
+            told = CallCrashed(ended_by, sent=error.sent, worker_id=error.worker_id)
         case WorkerCrashed():
             told = CallCrashed(
                 error.message,
@@ -204,11 +232,17 @@ def as_broken(error: BaseException) -> BaseException:
 
 
 def _read(
-    data: bytes | memoryview, buffers: Iterable[memoryview], what: str, trace: str | None
+    data: bytes | memoryview,
+    buffers: Iterable[Part],
+    function: object,
+    trace: str | None,
+    caught: type[BaseException] = BaseException,
 ) -> tuple[Any, BaseException | None]:
+    # A result, or the exception with this traceback.
     try:
         return pickle.loads(data, buffers=buffers), None
-    except BaseException as error:  # a `__setstate__` can raise anything; no interrupt can reach this thread
+    except caught as error:
+        what = f"{name_of(function)}: {'the result' if trace is None else 'its exception'}"
         told = NotPicklable(f"{what} cannot be read: {_summary(error)}", sent=Sent.YES)
         if trace is None:
             told.__cause__ = error

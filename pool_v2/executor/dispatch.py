@@ -1,16 +1,18 @@
 """Runs the calls of a PoolExecutor: a limited number of threads, each of which runs one call at a time in the pool.
 
-Pickling is in `callables`. Rules:
+Pickling is in `callables`. A call for which a worker is idle needs none of these threads: see `parking`. Rules:
 1. There are at most as many threads as workers; a waiting call costs a record and no thread. A thread that takes a
    call and leaves no other thread idle first starts a new one. A client's thread does not, as it may be interrupted.
 2. Removing a call from `_pending` gives the right to decide about it: a thread then runs it, or `cancel` withdraws it.
-3. Calls are taken in the order of submission. Shutdown appends an end mark to the queue, so all calls before it run.
+3. Calls are taken in the order of submission. Shutdown appends an end mark to the queue, so all calls before it run; as
+   long as a call runs that `submit` has begun, its end does that, because it may still need one of these threads.
 4. The last thread to exit closes the pool.
 5. Only the dispatch threads take `_lock`. A client takes no lock, because it may be interrupted anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -18,25 +20,29 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
-from poolproof.bridge import CommandError, InvalidRequest, PoolClosed, PoolConfig, WorkerCrashed
+from poolproof.bridge import CommandError, InvalidRequest, PoolConfig
+from poolproof.bridge.wire.exchange import Steps
 from poolproof.pool_v2.executor.callables import (
-    CallCrashed,
+    CALL,
     ExecutorShutdown,
     Initialization,
     InitializerFailed,
     NotPicklable,
     as_broken,
+    despite_interrupts,
     pack,
     request_of,
     request_of_each,
     unpack,
     unpack_each,
 )
-from poolproof.pool_v2.executor.initialized import InitializedWorkers
+from poolproof.pool_v2.executor.initialized import InitializedWorkers, Refused
+from poolproof.pool_v2.executor.parking import PARKING, Parking
 from poolproof.pool_v2.executor.pending import CHUNK_S, Batch, Pending
 from poolproof.pool_v2.pool import PoolV2
 
@@ -66,8 +72,10 @@ class Dispatch:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._pending: dict[int, Pending] = {}
-        self._queue: SimpleQueue[int | None] = SimpleQueue()
+        self._queue: SimpleQueue[int | Pending | None] = SimpleQueue()
+        self._parking = Parking(self._queue.put)
         self._threads: list[threading.Thread] = []
+        self._reader: threading.Thread | None = None
         self._busy = 0
         self._left = 0
         self._shut = False
@@ -91,6 +99,9 @@ class Dispatch:
         future = Pending(self._pending, number, function, args, kwargs, timeout_s, self._cancel_running, batch)
         # No lock, because an interrupt must not leave a lock held. The second check finds a call queued after the end
         # mark.
+        if self._may_begin(future):
+            self._begin(future)
+            return future
         self._check_open()
         self._pending[number] = future
         if batch is not None:
@@ -99,6 +110,18 @@ class Dispatch:
         if (self._shut or self._broken) and self._pending.pop(number, None) is not None:
             self._check_open()
         return future
+
+    def _may_begin(self, future: Pending) -> bool:
+        # Whether this thread itself begins the call: a worker is idle, and no call waits before it.
+        if self._reader is None or self._pending or future.batch is not None or future.timeout_s is not None:
+            return False
+        return self._workers.ready and self.pool.has_idle
+
+    def _begin(self, future: Pending) -> None:
+        try:
+            self._parking.begin(future, self._steps(future), self._check_open)
+        finally:
+            self._end_if_done()
 
     @property
     def runs_batches(self) -> bool:
@@ -131,6 +154,8 @@ class Dispatch:
         for thread in self._threads:  # the loop also visits threads that are appended meanwhile
             if thread is not threading.current_thread():
                 thread.join()
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join()
 
     def let_go(self) -> None:
         """Handle a dropped executor: run the waiting calls, then end. May be called anywhere, under any lock."""
@@ -148,8 +173,12 @@ class Dispatch:
             )
 
     def _mark_end(self) -> None:
-        if not self._shut:
-            self._shut = True
+        self._shut = True
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        # Puts the end mark, unless a call runs that may still need a dispatch thread: its end puts it then.
+        if self._shut and self._parking.all_done():
             self._queue.put(None)
 
     def _start_thread(self) -> None:
@@ -161,25 +190,36 @@ class Dispatch:
 
     def _serve(self) -> None:
         while (number := self._queue.get()) is not None:
-            future = self._pending.pop(number, None)
+            future = number if isinstance(number, Pending) else self._pending.pop(number, None)
             if future is not None:
                 self._leave_one_idle()
                 try:
-                    if future.batch is None:
+                    if future is number:
+                        self._parking.finish(future)
+                    elif future.batch is None:
                         self._carry_out(future)
                     else:
                         self._carry_out_chunk([future, *future.batch.take(self._pending, len(self._threads))])
                 except BaseException:
                     # A callback raised a BaseException that is no Exception. This thread has no caller to raise it to.
                     logger.exception("executor %r: a callback of a call has failed", self.pool.name)
-                del future  # an idle thread keeps no reference to a result
+                del future, number  # an idle thread keeps no reference to a result
                 with self._lock:
                     self._busy -= 1
         self._queue.put(None)  # the end mark for the next thread
+        self._parking.end()
+        self._leave()
+
+    def _read(self) -> None:
+        self._parking.read()
+        self._leave()
+
+    def _leave(self) -> None:
         with self._lock:
             self._left += 1
-            last = self._left == len(self._threads)
+            last = self._left == len(self._threads) + (self._reader is not None)
         if last:
+            self._parking.close()
             self.pool.close()
 
     def _leave_one_idle(self) -> None:
@@ -190,6 +230,46 @@ class Dispatch:
                     self._start_thread()
                 except RuntimeError as error:  # the existing threads do the work
                     logger.warning("executor %r has only %d threads: %s", self.pool.name, self._busy, error)
+            if self._reader is None and self._workers.ready:
+                reader = threading.Thread(target=self._read, name=f"{self.pool.name}-reader")
+                with contextlib.suppress(RuntimeError):  # otherwise dispatch threads run all calls
+                    reader.start()
+                    self._reader = reader
+
+    def _steps(self, future: Pending) -> Steps[None]:
+        # A call that a client's thread begins. If an interrupt ends it there, its future gets the interrupt, too.
+        interrupt: BaseException | None = None
+        try:
+            value, error, interrupt = yield from self._exchange(future)
+            future.complete(value, error)
+            if interrupt is not None:
+                raise interrupt
+        except Refused:
+            self._queue_again(future)
+        except BaseException as failure:
+            if not future.done():
+                future.complete(None, self._told(failure))
+            if not isinstance(failure, Exception):
+                raise
+        finally:
+            self._parking.ended(future)
+            self._end_if_done()
+            value = error = interrupt = None  # the error's traceback holds this frame
+            del future
+
+    def _exchange(self, future: Pending) -> Steps[tuple[Any, BaseException | None, BaseException | None]]:
+        # Returns the result or the exception of the callable, and an interrupt that came while it was read.
+        call = future.call
+        assert call is not None, "only a cancel takes it away"
+        future.set_running_or_notify_cancel()
+        packed, interrupt = despite_interrupts(partial(pack, *call))
+        if interrupt is not None:
+            raise interrupt
+        answer = yield from self.pool.steps(PARKING, CALL, request_of(packed))
+        self._workers.require_initialized(answer)
+        future.call = None
+        (value, error), interrupt = despite_interrupts(partial(future.context.run, unpack, answer, call[0]))
+        return value, error, None if isinstance(error, NotPicklable) else interrupt
 
     def _carry_out(self, future: Pending) -> None:
         if not future.begun and not future.set_running_or_notify_cancel():
@@ -199,23 +279,11 @@ class Dispatch:
         try:
             value, error = future.context.run(self._run, call, future.timeout_s, future)
         except BaseException as failure:
-            value, error = None, self._as_ended(failure) if self._ended_by else as_broken(failure)
+            value, error = None, self._told(failure)
         try:
-            self._complete(future, value, error)
+            future.complete(value, error)
         finally:
             del call, value, error, future  # the error's traceback holds this frame
-
-    def _complete(self, future: Pending, value: Any, error: BaseException | None) -> None:  # noqa: ANN401
-        try:
-            if error is None:
-                future.set_result(value)
-            else:
-                future.set_exception(error)
-        except InvalidStateError:
-            if not future.cancelled():  # by `cancel_running`
-                raise
-        finally:
-            del value, error, future  # the error's traceback holds this frame
 
     def _carry_out_chunk(self, futures: list[Pending]) -> None:
         left = [future for future in futures if future.begun or future.set_running_or_notify_cancel()]
@@ -231,19 +299,22 @@ class Dispatch:
             while done:
                 future = done.pop(0)
                 future.call = None
-                self._complete(future, *found.pop(0))
+                future.complete(*found.pop(0))
             left = self._put_back(left)
 
     def _put_back(self, futures: list[Pending]) -> list[Pending]:
         # The calls that a worker had no time for. Returns those that this thread must run itself.
         for future in futures:
-            future.begun = True
-            self._pending[future.number] = future
-            self._queue.put(future.number)
+            self._queue_again(future)
         if not self._shut:
             return []
         # An end mark may come before them.
         return [future for future in futures if self._pending.pop(future.number, None) is not None]
+
+    def _queue_again(self, future: Pending) -> None:
+        future.begun = True
+        self._pending[future.number] = future
+        self._queue.put(future.number)
 
     def _run_each(self, futures: list[Pending]) -> list[tuple[Any, BaseException | None]] | None:
         # Returns the results of the first of these calls, or None if they can only be run alone.
@@ -262,8 +333,7 @@ class Dispatch:
         except (CommandError, InvalidRequest):  # the calls or their results are too large for one frame
             return None
         except BaseException as failure:
-            failures = (self._as_ended(failure) if self._ended_by else as_broken(failure) for _ in futures)
-            return [(None, failure) for failure in failures]
+            return [(None, self._told(failure)) for _ in futures]
         if found is not None:
             first.batch.ran(len(found), took_s, len(request["call"]))
         return found
@@ -278,17 +348,9 @@ class Dispatch:
         answer, _ = self._workers.run(request, timeout_s, future)
         return unpack(answer, call[0])
 
-    def _as_ended(self, error: BaseException) -> BaseException:
-        # The standard library's error for a call whose worker was ended.
-        if not isinstance(error, PoolClosed | WorkerCrashed):
-            return error
-        told = CallCrashed(
-            f"executor {self.pool.name!r} ended its workers by {self._ended_by}",
-            sent=error.sent,
-            worker_id=error.worker_id,
-        )
-        told.__cause__ = error
-        return told
+    def _told(self, error: BaseException) -> BaseException:
+        ended_by = f"executor {self.pool.name!r} ended its workers by {self._ended_by}" if self._ended_by else ""
+        return as_broken(error, ended_by)
 
     def _break(self, reason: str) -> None:
         self._broken = f"executor {self.pool.name!r}: {reason}"

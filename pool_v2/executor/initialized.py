@@ -8,6 +8,7 @@ the pool has workers run on leases: they meet every idle worker. The first calls
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,10 @@ from poolproof.pool_v2.executor.pending import Pending
 from poolproof.pool_v2.pool import PoolV2
 
 UNLIMITED_S = 365 * 86400.0
+
+
+class Refused(Exception):
+    """The worker has not run the call, because it is not initialized."""
 
 
 class InitializedWorkers:
@@ -56,6 +61,17 @@ class InitializedWorkers:
         self._failures = 0
         self._on_leases = pool.size  # how many of the next calls run on leases
 
+    @property
+    def ready(self) -> bool:
+        """Whether a call without a timeout needs no lease."""
+        return not self.leases_only and not self._on_leases and self._pool.takes_buffers
+
+    def require_initialized(self, answer: object) -> None:
+        """Raise Refused if the worker asks to be initialized first; then the next calls run on leases."""
+        if is_uninitialized(answer):
+            self._on_leases = self._pool.size
+            raise Refused
+
     def run(self, request: dict[str, Any], timeout_s: float | None, future: Pending) -> tuple[Any, float]:
         """Run the call of `request`. Returns the worker's answer, and how long that took, in seconds.
 
@@ -64,12 +80,12 @@ class InitializedWorkers:
         """
         if not self._pool.takes_buffers:
             self._ask_for_buffers()
-        if timeout_s is None and not self.leases_only and not self._on_leases:
+        if timeout_s is None and self.ready:
             began_s = time.monotonic()
             answer = self._pool.execute(CALL, request, timeout_s=UNLIMITED_S, checkout_timeout_s=UNLIMITED_S)
-            if not is_uninitialized(answer):
+            with contextlib.suppress(Refused):
+                self.require_initialized(answer)
                 return answer, time.monotonic() - began_s
-            self._on_leases = self._pool.size
         return self._run_on_lease(request, UNLIMITED_S if timeout_s is None else timeout_s, future)
 
     def _ask_for_buffers(self) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import CANCELLED, RUNNING
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Protocol
 
+from poolproof.bridge.wire.exchange import Steps
 from poolproof.pool_v2.calls.lease import Lease
 
 CHUNK_S = 0.005
@@ -21,6 +22,14 @@ CHUNK_S = 0.005
 MOST_CALLS = 256
 MOST_BYTES = 1_000_000
 """The maximum size of the pickled calls that a worker gets at once, estimated from the calls before."""
+
+
+class Helper(Protocol):
+    """What lets a client that waits for a call go on with it (`poolproof.pool_v2.executor.parking`)."""
+
+    def help(self, future: Pending, timeout_s: float | None) -> float | None:
+        """Go on with the call in this thread, at most for `timeout_s` seconds. Returns the rest of the time."""
+        ...
 
 
 class Pending(Future[Any]):
@@ -47,8 +56,37 @@ class Pending(Future[Any]):
         self.context = copy_context()
         self.timeout_s = timeout_s
         self.cancel_running = cancel_running
+        self.parked: list[tuple[Steps[None], int]] = []
+        self.helper: Helper | None = None
         self._lease: Lease | None = None
         self._lease_lock = threading.Lock()  # so that `cancel` kills no worker that has gone on to another call
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - any result
+        """Return the call's result, or raise its exception, within `timeout` seconds. See concurrent.futures."""
+        return super().result(self._help(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the call's exception, or None, within `timeout` seconds. See concurrent.futures."""
+        return super().exception(self._help(timeout))
+
+    def _help(self, timeout_s: float | None) -> float | None:
+        # A callback may wait for what this thread holds, so another thread calls it.
+        if self.helper is None or self._done_callbacks:  # type: ignore[attr-defined]
+            return timeout_s
+        return self.helper.help(self, timeout_s)
+
+    def complete(self, value: Any, error: BaseException | None) -> None:  # noqa: ANN401 - any result
+        """Set the result, or the exception, unless the running call was cancelled."""
+        try:
+            if error is None:
+                self.set_result(value)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            if not self.cancelled():  # by `cancel_running`
+                raise
+        finally:
+            del value, error, self  # the error's traceback holds this frame
 
     def cancel(self) -> bool:
         """Withdraw the call, unless it has ended, or runs and `cancel_running` is not set.

@@ -6,16 +6,12 @@ pickles are imported at the first of these commands, so that other workers start
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import Any
 
+from poolproof.bridge.wire.buffers import BYTES_LIKE, Part
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, number, with_nonce
 
-if TYPE_CHECKING:
-    from poolproof.bridge.worker.handlers.pickles import Runner
-
 MOST_EACH_S = 60.0
-_runners: WeakKeyDictionary[Context, Runner] = WeakKeyDictionary()
 
 
 def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -33,7 +29,7 @@ def initialize(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     else:
         answer = runner.give(None)
     if "value" in answer:
-        _runners[context] = runner
+        context.runner = runner
     return with_nonce(args, **answer)
 
 
@@ -46,13 +42,13 @@ def call(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     are outside the pickle. With `each_s`, `call` is a pickle of a function and a list of arguments, and the response is
     that of `Runner.run_each`.
     """
-    runner = _runners.get(context)
+    runner = context.runner
     if runner is None:
         if args.get("needs_initialize"):
             return with_nonce(args, uninitialized=True)
         from poolproof.bridge.worker.handlers.pickles import Runner
 
-        runner = _runners[context] = Runner()
+        runner = context.runner = Runner()
     if "each_s" in args:
         limit_s = number(args, "each_s", most=MOST_EACH_S)
         return with_nonce(args, **runner.run_each(_data(args, "call"), _buffers(args), limit_s))
@@ -71,10 +67,12 @@ def _data(args: dict[str, Any], name: str) -> bytes:
     return value
 
 
-def _buffers(args: dict[str, Any]) -> list[memoryview]:
-    value = args.get("buffers", [])
-    if not isinstance(value, list) or not all(isinstance(one, memoryview) for one in value):
-        raise HandlerError(f"argument 'buffers': a list of memoryviews is needed, not {value!r:.50}")
+def _buffers(args: dict[str, Any]) -> list[Part]:
+    if "buffers" not in args:
+        return []
+    value = args["buffers"]
+    if not isinstance(value, list) or not all(isinstance(one, BYTES_LIKE) for one in value):
+        raise HandlerError(f"argument 'buffers': a list of buffers is needed, not {value!r:.50}")
     return value
 
 

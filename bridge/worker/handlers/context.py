@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from poolproof.bridge.worker.handlers.pickles import Runner
 
 
 class HandlerError(Exception):
@@ -106,6 +109,8 @@ class Context:
         self.error_count = 0
         self.leaving = False
         self.request_id = 0
+        self.runner: Runner | None = None
+        """What runs pickled calls, after the first of them."""
 
     def session(self, args: dict[str, Any]) -> Session:
         """Return the session that `args` name; without a name, the anonymous session."""

@@ -19,19 +19,37 @@ from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Any, TypeAlias
 
+from poolproof.bridge.wire.buffers import Part
+
 MAIN = "__main__"
 ALIAS = "__mp_main__"
 PROTOCOL = 5
 _MULTIPROCESSING = "multiprocessing.process"
+SMALL_BYTES = 4096
+"""Up to this size, a pickle is searched for the names that need something before it is read."""
 SMALLEST_OUTSIDE_BYTES = 1024
 """From this size on, a buffer of a pickled object (an array's memory) is sent beside the pickle, without a copy."""
-Pickled: TypeAlias = tuple[bytes, list[memoryview]]
-"""A pickle, and the buffers outside it, in the order in which it refers to them."""
+OWN_MEMORY = (bytes, bytearray)
+LARGE_BYTES = 64 * 1024
+"""From this size on, bytes and bytearrays that are arguments or results are sent beside the pickle."""
+Pickled: TypeAlias = tuple[bytes, list[Part]]
+"""A pickle, and the bytes-like buffers outside it, in the order in which it refers to them."""
+
+
+def outside(value: Any) -> Any:  # noqa: ANN401
+    """Return what stands for an argument or a result in a pickle, so that its bytes are sent beside the pickle.
+
+    `pickle` itself does that for arrays, but not for bytes and bytearray. Whoever reads the pickle gets the buffer that
+    was received, and that is the value: of the same type, and without a copy.
+    """
+    if type(value) in OWN_MEMORY and len(value) >= LARGE_BYTES:
+        return pickle.PickleBuffer(value)
+    return value
 
 
 def dump(value: object) -> Pickled:
     """Pickle a value. Raises whatever its reduction raises."""
-    outside: list[memoryview] = []
+    found: list[Part] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
         try:
@@ -40,10 +58,12 @@ def dump(value: object) -> Pickled:
             return True
         if raw.nbytes < SMALLEST_OUTSIDE_BYTES:
             return True
-        outside.append(raw)
+        memory: Any = raw.obj
+        whole = type(memory) in OWN_MEMORY and len(memory) == raw.nbytes
+        found.append(memory if whole else raw)
         return False
 
-    return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), outside
+    return pickle.dumps(value, PROTOCOL, buffer_callback=keep_inside), found
 
 
 class Setting:
@@ -71,7 +91,6 @@ class Setting:
         self.main_path = main_path
         self.authkey = authkey
         self._main_imported = False
-        self._key_set = False
 
     @classmethod
     def of_this_program(cls) -> Setting:
@@ -113,10 +132,9 @@ class Setting:
 
     def share_key(self, *, needed: bool = False) -> None:
         """Use the sender's key if this process has imported multiprocessing, or imports it now because of `needed`."""
-        if self._key_set or self.authkey is None or not (needed or _MULTIPROCESSING in sys.modules):
-            return
-        self._key_set = True
-        import_module(_MULTIPROCESSING).current_process().authkey = self.authkey
+        if self.authkey is not None and (needed or _MULTIPROCESSING in sys.modules):
+            key, self.authkey = self.authkey, None
+            import_module(_MULTIPROCESSING).current_process().authkey = key
 
     def import_main(self, wanted: str) -> None:
         """Import the sender's main module to replace this process's. Raises UnpicklingError if that fails."""
@@ -152,7 +170,7 @@ def _no_main(wanted: str, why: str) -> pickle.UnpicklingError:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, buffers: Sequence[memoryview], setting: Setting) -> None:
+    def __init__(self, data: bytes, buffers: Sequence[Part], setting: Setting) -> None:
         super().__init__(io.BytesIO(data), buffers=buffers)
         self._setting = setting
 
@@ -162,13 +180,16 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _load(data: bytes, buffers: Sequence[memoryview], setting: Setting) -> Any:  # noqa: ANN401 - any pickle
-    # A pickle that refers to the main module contains its name; searching for the name is cheaper than resolving all
-    # names.
-    named = MAIN.encode() in data or ALIAS.encode() in data
-    setting.share_key(needed=b"multiprocessing" in data)
+def _load(data: bytes, buffers: Sequence[Part], setting: Setting) -> Any:  # noqa: ANN401 - any pickle
+    # A pickle that refers to the main module contains its name. To search a small pickle for it is cheaper than to look
+    # at each name that the pickle refers to; to search a large one takes longer than to read it.
+    large = len(data) > SMALL_BYTES
+    named = large or b"__main__" in data or b"__mp_main__" in data
+    if setting.authkey is not None:
+        setting.share_key(needed=large or b"multiprocessing" in data)
     call = _Unpickler(data, buffers, setting).load() if named else pickle.loads(data, buffers=buffers)
-    setting.share_key()  # the modules of the call may have imported multiprocessing
+    if setting.authkey is not None:
+        setting.share_key()  # the modules of the call may have imported multiprocessing
     return call
 
 
@@ -178,7 +199,7 @@ class Runner:
     def __init__(self, setting: Setting | None = None) -> None:
         self.setting = setting or Setting()
 
-    def run(self, data: bytes, buffers: Sequence[memoryview] = (), *, result: bool = True) -> dict[str, Any]:
+    def run(self, data: bytes, buffers: Sequence[Part] = (), *, result: bool = True) -> dict[str, Any]:
         """Read and run (function, arguments, named arguments). Without `result`, the return value is dropped."""
         try:
             function, positional, named = _load(data, buffers, self.setting)
@@ -193,7 +214,7 @@ class Runner:
             return self.give_up(error)
         return self.give(value if result else None)
 
-    def run_each(self, data: bytes, buffers: Sequence[memoryview], limit_s: float) -> dict[str, Any]:
+    def run_each(self, data: bytes, buffers: Sequence[Part], limit_s: float) -> dict[str, Any]:
         """Read (function, list of arguments), and run the function with each until `limit_s` seconds have passed.
 
         The response has the answers to those that were run, at least one: `values`, their pickled results one after
@@ -227,8 +248,8 @@ class Runner:
     def give(self, value: object) -> dict[str, Any]:
         """Return the response with this result."""
         try:
-            data, outside = dump(value)
-            return {"value": data, "buffers": outside} if outside else {"value": data}
+            data, buffers = dump(outside(value))
+            return {"value": data, "buffers": buffers} if buffers else {"value": data}
         except BaseException as error:  # a `__reduce__` can raise anything, even SystemExit
             return _unpicklable("the result cannot be pickled", error)
 
@@ -237,8 +258,8 @@ class Runner:
         trace = sys.exc_info()[2]  # not an attribute of the error, which may refuse to be asked
         told = _describe(error, trace.tb_next if trace else None)
         try:
-            data, outside = dump(error)
-            return {"raised": data, "buffers": outside, "traceback": told}
+            data, buffers = dump(error)
+            return {"raised": data, "buffers": buffers, "traceback": told}
         except BaseException as problem:
             answer = _unpicklable(f"{_summary(error)}: this exception cannot be pickled", problem)
             return {**answer, "traceback": told}
