@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -26,9 +26,9 @@ _ANYWHERE = re.compile(
 _AT_THE_END = re.compile(r"(?:token|pwd|passcode|jwt|bearer)$")
 _HARMLESS = frozenset({"dir", "file", "path", "store", "count", "length", "limit", "type", "ttl", "expiry", "policy"})
 # Each pattern begins at a boundary, so a long word is scanned only once.
-_ASSIGNED = re.compile(
-    r"(?<![A-Za-z0-9_.-])([A-Za-z_-][A-Za-z0-9_.-]*)(\\?[\"']?\s?[=:]\s?)"
-    r"(\\?\"[^\"]*\"?|\\?'[^']*'?|(?:(?:bearer|basic|token)\s+)?[^\s\"'&;,<>\\]+)",
+_NAMED = re.compile(r"(?<![A-Za-z0-9_.-])([A-Za-z_-][A-Za-z0-9_.-]*)\\?[\"']?\s?[=:]\s?")
+_HELD = re.compile(
+    r"\\?\"[^\"]*\"?|\\?'[^']*'?|(?:(?:bearer|basic|token)\s+)?[^\s\"'&;,<>\\]+",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer)(\s+)([A-Za-z0-9._~+/=-]{8,})", re.IGNORECASE)
@@ -81,7 +81,23 @@ def redact_text(text: str) -> str:
     if "@" in text:
         text = _IN_URL.sub(_without_login, text)
     text = _BEARER.sub(rf"\1\2{REDACTED}", text)
-    return _ASSIGNED.sub(lambda it: f"{it[1]}{it[2]}{REDACTED}" if is_secret_name(it[1]) else it[0], text)
+    kept, end = [], 0
+    for held in _assigned(text):
+        kept += [text[end : held.start()], REDACTED]
+        end = held.end()
+    return "".join([*kept, text[end:]])
+
+
+def _assigned(text: str) -> Iterator[re.Match[str]]:
+    # The values that follow the name of a credential. The value of another name may contain such a name itself, as in
+    # `error: api_key=...` or `https://host/?token=...`.
+    at = 0
+    while (named := _NAMED.search(text, at)) is not None:
+        at = named.end()
+        held = _HELD.match(text, at) if is_secret_name(named[1]) else None
+        if held is not None:
+            at = held.end()
+            yield held
 
 
 def redact_words(words: Sequence[str]) -> list[str]:
@@ -108,7 +124,7 @@ def secrets_in(value: Any) -> set[str]:  # noqa: ANN401 - any JSON
     found: set[str] = set()
     if isinstance(value, str):
         found = {part[1:] for _, user, part in _IN_URL.findall(value)} | {it[2] for it in _BEARER.findall(value)}
-        found |= {held.strip("\\\"'") for name, _, held in _ASSIGNED.findall(value) if is_secret_name(name)}
+        found |= {held[0].strip("\\\"'") for held in _assigned(value)}
     elif isinstance(value, dict):
         for key, held in value.items():
             found |= _leaves(held) if _is_secret(key, held) else secrets_in(held)

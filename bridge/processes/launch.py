@@ -20,6 +20,9 @@ WIRE_FD = 6
 """Where a worker whose stdout is not the wire finds the pipe for its responses."""
 STDOUT_FD = 7
 """Where a worker that shares this process's stdout finds it."""
+DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGCHLD)
+"""Signals that a program starts with unchanged, though this process may ignore them: with SIGTERM ignored it would get
+no warning before a deadline, and with SIGCHLD ignored the kernel would drop the exit statuses of its own children."""
 FIRST_FREE_FD = 10
 """A descriptor of this process that a child gets under another number has at least this number."""
 
@@ -43,7 +46,7 @@ def launch(
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in ends.items()],
         setpgroup=0,
         setsigmask=(),
-        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+        setsigdef=DEFAULT_SIGNALS,
     )
     try:
         tie(ends[LIFELINE_FD], pid)

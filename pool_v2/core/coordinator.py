@@ -245,7 +245,7 @@ class Coordinator(Replacement):
             times.append(retry_ns)
         self.watch_ns = min(times)
         self.look_ns = self.watch_ns + self.limits.term_grace_ns
-        return [Action(Act.START)] * self.wanted_starts(now_ns) + orders  # starts first: calls wait for them
+        return [Action(Act.START)] * self.wanted_starts(now_ns) + orders
 
     def drain(self) -> None:
         """Refuse new calls from now on; those that have begun go on, and so do the waiting calls. Idempotent."""

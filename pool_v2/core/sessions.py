@@ -17,6 +17,7 @@ Rules
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -154,8 +155,7 @@ class SessionTable:
         """`in_flight` returns whether a call has not ended yet, `has_worker` whether there is a worker of this id."""
         self.in_flight = in_flight
         self.has_worker = has_worker
-        self._sessions: dict[str, Session] = {}
-        self._by_use: OrderedDict[str, Session] = OrderedDict()  # those that were not used for the longest time first
+        self._sessions: OrderedDict[str, Session] = OrderedDict()  # not used for the longest time first
         self._stale: dict[int, set[str]] = {}  # by worker: ended sessions of which it still has state
 
     def begin(self, session_id: str, number: int) -> Session:
@@ -164,7 +164,6 @@ class SessionTable:
         if session is None:
             session = self._sessions[session_id] = Session(session_id)
             session.stale = self._take_stale(session_id)
-            self._use(session)
         elif len(session.held) + len(session.stale) > MOST_KNOWN_WORKERS:
             session.held = {one: version for one, version in session.held.items() if self.has_worker(one)}
             session.stale = frozenset(filter(self.has_worker, session.stale))
@@ -183,7 +182,7 @@ class SessionTable:
         if not session.users and session.blank and session.holder is None:
             self._drop(session)
         else:
-            self._use(session)
+            self._sessions.move_to_end(session.session_id)
 
     def end(self, session_id: str, *, cleaned_on: int | None = None) -> bool:
         """Forget the session's state; waiting calls begin it anew. Returns False if the session did not exist.
@@ -206,14 +205,8 @@ class SessionTable:
             session.users = frozenset(filter(self.in_flight, session.users))
         return bool(session.users) or (session.holder is not None and session.holder.worker is not None)
 
-    def _use(self, session: Session) -> None:
-        # Each step is atomic, and does its part again if an interrupt prevented it before.
-        self._by_use[session.session_id] = session
-        self._by_use.move_to_end(session.session_id)
-
     def _drop(self, session: Session) -> None:
         del self._sessions[session.session_id]
-        self._by_use.pop(session.session_id, None)
         for worker_id in filter(self.has_worker, session.stale):
             self._stale.setdefault(worker_id, set()).add(session.session_id)
 
@@ -236,22 +229,19 @@ class SessionTable:
         that a call is using, count as used now, so they are next looked at after `ttl_ns`.
         """
         found: list[Session] = []
-        for _ in range(most):
-            session = next(iter(self._by_use.values()), None)
-            if session is None or now_ns - session.used_ns < ttl_ns:
+        oldest = list(itertools.islice(self._sessions.values(), most))
+        for session in oldest:
+            if now_ns - session.used_ns < ttl_ns:
                 return found, False
-            if self._sessions.get(session.session_id) is not session:  # an interrupt came while it was dropped
-                del self._by_use[session.session_id]
-                continue
             used = (session.users or session.holder is not None) and self._used(session)
             if not used and not any(map(self.has_worker, session.held)):
                 self._drop(session)
                 continue
             session.used_ns = now_ns
-            self._use(session)
+            self._sessions.move_to_end(session.session_id)
             if not used:
                 found.append(session)
-        return found, True
+        return found, len(oldest) == most
 
     def is_unused(self, session: Session, since_ns: int) -> bool:
         """Return whether the session has not ended, and no call has used it since `end_expired` returned it."""

@@ -37,6 +37,8 @@ LONGEST_SLEEP_S = 1.0
 ROUNDING_S = 0.0005
 LOOK_S = 0.002
 """How often to look for what a zygote has not reported yet: the pid or the exit status of a worker."""
+URGENT = (Act.CUT_OFF, Act.TERM, Act.WAKE, Act.WAKE_READER)
+SLOW = (Act.START, Act.RELEASE)
 FAULT_PAUSE_S = 0.05
 """The pause after an internal error, so that a repeated error does not use a whole processor and fill the log."""
 logger = logging.getLogger(__name__)
@@ -157,7 +159,7 @@ class Supervisor:
         with self.lock:
             orders = self._coordinator.plan(now)
             watch_ns = self._coordinator.watch_ns
-        failed = self._carry_out_all(orders)
+        failed = self._carry_out_all(_urgent_first(orders))
         self._announce_all()
         times = [watch_ns, self._duties.beat(now), *(deadline for _, deadline in self._starting.values())]
         if failed:
@@ -356,6 +358,18 @@ class Supervisor:
                 told = f"worker {worker.worker_id} (pid {transport.pid}) {how} before it had answered a call"
                 cause = "\n".join(filter(None, (told, transport.last_words())))
             self.decide(partial(self._coordinator.reaped, worker, self._clock.now_ns(), cause))
+
+
+def _urgent_first(orders: list[Action]) -> list[Action]:
+    """Return the actions of one turn: first those that clients wait for, then at most one of each of SLOW, then others.
+
+    A start and a release take many system calls, and a deadline may come meanwhile. The next turn, which follows at
+    once, derives those again that were left out.
+    """
+    urgent = [order for order in orders if order.act in URGENT]
+    slow = [next(iter(order for order in orders if order.act is act), None) for act in SLOW]
+    others = [order for order in orders if order.act not in (*SLOW, *URGENT)]
+    return [*urgent, *(order for order in slow if order is not None), *others]
 
 
 def _after_fork_in_child() -> None:

@@ -77,16 +77,21 @@ def test_a_worker_inherits_its_pipes_and_the_lifeline_and_nothing_of_other_worke
     assert not first.exited()
 
 
-def test_a_worker_starts_with_no_signal_blocked_and_a_broken_pipe_as_usual(spawn: Spawn) -> None:
+def test_a_worker_starts_with_no_signal_blocked_and_the_usual_effect_of_those_that_it_needs(spawn: Spawn) -> None:
+    ignored = (signal.SIGTERM, signal.SIGCHLD)
+    former = [signal.signal(each, signal.SIG_IGN) for each in ignored]
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
         process = spawn("sh", "-c", "grep -E 'SigBlk|SigIgn' /proc/self/status")
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        for each, handler in zip(ignored, former, strict=True):
+            signal.signal(each, handler)
     assert process.exited(10)
     masks = {name: int(mask, 16) for name, mask in (line.split(b":") for line in _read(process).splitlines())}
     assert masks[b"SigBlk"] == 0
-    assert not masks[b"SigIgn"] & (1 << signal.SIGPIPE - 1)
+    for each in (signal.SIGPIPE, *ignored):
+        assert not masks[b"SigIgn"] & (1 << each - 1), each
 
 
 def test_writing_to_a_worker_never_blocks_its_parent(spawn: Spawn) -> None:

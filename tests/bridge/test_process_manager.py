@@ -154,8 +154,10 @@ def test_a_log_directory_that_cannot_be_is_refused_before_the_name_is_taken(
     process_manager: Callable[..., ProcessManager], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="log_dir"):
+    with pytest.raises(ConfigError, match=r"log_dir '.*/file': it is not a folder"):
         process_manager(name="alpha", log_dir=str(tmp_path / "file"))
+    with pytest.raises(ConfigError, match="log_dir '/proc/self': "):  # no file can be made there
+        process_manager(name="alpha", log_dir="/proc/self")
     assert list_pools() == []
 
 

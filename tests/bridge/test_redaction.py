@@ -137,6 +137,9 @@ def test_records_that_hold_arguments_do_not_tell_a_key() -> None:
         (f"password={KEY}", f"password={REDACTED}"),
         (f"{{'password': '{KEY} and more', 'n': 1}}", f"{{'password': {REDACTED}, 'n': 1}}"),
         (f'{{"apiKey": "{KEY} and more", "n": 1}}', f'{{"apiKey": {REDACTED}, "n": 1}}'),
+        (f"https://host/v1?token={KEY}&page=2", f"https://host/v1?token={REDACTED}&page=2"),
+        (f"error: api_key={KEY}", f"error: api_key={REDACTED}"),
+        (f"level=info msg=password: {KEY}", f"level=info msg=password: {REDACTED}"),
         ("max_tokens=5, tokens: 7; a@b.c; 12:30", "max_tokens=5, tokens: 7; a@b.c; 12:30"),
     ],
 )

@@ -416,20 +416,17 @@ def test_sessions_that_a_worker_must_forget_are_returned_a_few_at_a_time() -> No
     assert table.end_expired(100, 250, 10) == ([one], False)
 
 
-def test_a_session_whose_drop_or_use_was_interrupted_is_put_in_order_by_the_next_step() -> None:
+def test_a_session_that_was_used_again_is_behind_the_others() -> None:
     table = Table()
-    for name in ("dropped", "lost", "kept"):
+    for number, name in enumerate(("first", "second", "third")):
         session = table.begin(name)
         session.operations = 1
-        table.release(session, 1)
-    del table._sessions["dropped"]  # the interrupt came before the second step of the drop
-    lost = table._by_use.pop("lost")  # and here before the first step of a use
-    table.begin("lost", 9)
-    table.release(lost, 9, 2)
-    assert list(table._by_use) == ["dropped", "kept", "lost"]
-    assert table.end_expired(10, 12, 10) == ([], False)
-    assert not table._by_use
-    assert len(table) == 0
+        table.release(session, number)
+    again = table.begin("first")
+    table.release(again, 5)
+    assert [session.session_id for session in table.all_sessions()] == ["second", "third", "first"]
+    assert table.end_expired(10, 14, 10) == ([], False)
+    assert [session.session_id for session in table.all_sessions()] == ["first"]
 
 
 def test_no_step_takes_longer_for_a_hundred_thousand_sessions() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from poolproof.bridge import CallTimeout, Event, EventKind, StartFailed, WorkerCrashed
 from poolproof.pool_v2 import PoolV2
-from poolproof.pool_v2.core.actions import Act
+from poolproof.pool_v2.core.actions import Act, Action
 from poolproof.pool_v2.running.duties import Duties
 from poolproof.pool_v2.running.supervisor import FAULT_PAUSE_S, Supervisor
 from tests.waiting import stop
@@ -93,6 +93,27 @@ def test_a_fault_that_a_start_meets_is_a_failed_start_and_costs_no_place(
 
     assert pool.states() == {}
     assert pool.core.circuit.last_error == "no such program"
+
+
+def test_a_turn_begins_with_what_clients_wait_for_and_starts_and_releases_one_worker_at_most(
+    supervise: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, supervisor = supervise(ProcessManager(), workers=3)
+    acts = [Act.START, Act.START, Act.RELEASE, Act.KILL, Act.RELEASE, Act.CUT_OFF, Act.WAKE]
+    carried_out: list[Act] = []
+    monkeypatch.setattr(pool.core, "plan", lambda now_ns: [Action(act) for act in acts])
+    monkeypatch.setattr(supervisor, "_carry_out", lambda order: carried_out.append(order.act))
+
+    assert supervisor.turn() == 0.0, "the next turn follows at once"
+    assert carried_out == [Act.CUT_OFF, Act.WAKE, Act.START, Act.RELEASE, Act.KILL]
+
+
+def test_every_worker_is_started_within_as_many_turns(supervise: Any) -> None:
+    pool, supervisor = supervise(ProcessManager(*[StartFailed("no such program")] * 9), workers=3)
+    pool.core.circuit.failed = lambda error, now_ns: None  # no start backs off
+    for count in (1, 2, 3):
+        supervisor.turn()
+        assert supervisor._process_manager.spawned == count
 
 
 class Clumsy(Duties):

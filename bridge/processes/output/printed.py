@@ -71,12 +71,20 @@ class Printed:
 
 
 def usable_log_dir(log_dir: str | None) -> Path | None:
-    """Create the folder if needed. Returns its absolute path: the current folder may change. Raises ConfigError."""
+    """Create the folder if needed. Returns its absolute path: the current folder may change.
+
+    Raises ConfigError, also if no file can be made there: otherwise what the workers print would be lost in silence.
+    """
     if log_dir is None:
         return None
+    import tempfile  # only here, since most pools have no log_dir
+
     path = Path(log_dir)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        return path.absolute()
+        with tempfile.TemporaryFile(dir=path):
+            return path.absolute()
+    except FileExistsError as error:
+        raise ConfigError(f"log_dir {log_dir!r}: it is not a folder") from error
     except OSError as error:
         raise ConfigError(f"log_dir {log_dir!r}: {error.strerror}") from error
