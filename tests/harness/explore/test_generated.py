@@ -82,15 +82,20 @@ def test_each_feature_and_each_option_is_in_some_runs_and_missing_in_others() ->
 
 
 @pytest.mark.parametrize("number", range(0, COUNT, 10))
-def test_its_options_make_a_pool_and_its_faults_have_their_steps(number: int) -> None:
+def test_it_has_the_clients_of_its_size_and_its_faults_have_their_steps(number: int) -> None:
     scenario = generated(number)
-    assert PoolConfig.from_options({**scenario.config, "workers": 1 + 3}) is not None
     labels = {step.label for steps in plan(number) for step in steps}
     assert {fault.when.partition(":")[0] for fault in scenario.faults} <= labels
-    assert scenario.fixed_size is not None
-    assert len(plan(number)) == scenario.fixed_size.clients
+    assert len(plan(number)) == getattr(scenario.fixed_size, "clients", 0)
     commands = {step.command for steps in plan(number) for step in steps if not step.command.startswith("unknown_")}
     assert commands == set(scenario.commands)
+
+
+def test_its_options_fit_the_size_of_its_pool() -> None:
+    for number in range(3 * COUNT):
+        size = generated(number).fixed_size
+        assert size is not None
+        assert PoolConfig.from_options({**generated(number).config, "workers": size.workers}).workers == size.workers
 
 
 def test_a_run_that_needs_an_option_needs_a_pool_that_takes_options() -> None:
@@ -160,6 +165,14 @@ def test_equal_calls_come_in_rows_that_can_be_sent_together() -> None:
     assert {"echo", "pid", "fail"} <= rows.keys()
 
 
+def test_a_limit_of_requests_has_rows_at_the_begin_where_only_a_few_calls_are_made() -> None:
+    for number in range(COUNT):
+        if "max_requests" in generated(number).config and "rows" in generated(number).summary:
+            for steps in plan(number):
+                commands = [step.command for step in steps if not step.label]
+                assert len(commands) < 3 or commands[0] == commands[1] == commands[2]
+
+
 def test_some_calls_have_both_limits_and_some_are_answered_at_their_limit() -> None:
     limited = [step for step in steps_of_all() if step.timeout_s is not None]
     assert any(step.checkout_timeout_s is not None for step in limited)
@@ -223,11 +236,20 @@ def test_every_face_is_chosen_for_some_run() -> None:
     assert first["execute"] > 100
 
 
+def test_the_runs_of_a_comparison_are_spread_over_the_faces() -> None:
+    faces = Counter(run.request.face for run in choose_runs(25, V2, Request(seed=6), baseline=V1))
+    others = [count for face, count in faces.items() if face != "execute"]
+    assert len(others) >= 12
+    assert max(others) <= 2
+    assert faces["executor"] >= 1  # which can carry out few of the scenarios
+
+
 def test_a_limit_of_requests_is_often_tried_where_calls_are_made_together() -> None:
     together = {face.name for face in V2.faces if face.batches}
-    for number in range(100):
-        faces = [face for face, _ in ways_of(f"explore_{number}", V2, together=True) if face != "execute"]
-        assert set(faces[: len(together)]) == together
+    runs = [run for run in choose_runs(60, V2, Request(seed=7), baseline=V1) if run.request.face != "execute"]
+    limited = [run.request.face in together for run in runs if "max_requests" in run.scenario.config]
+    others = [run.request.face in together for run in runs if "max_requests" not in run.scenario.config]
+    assert sum(limited) / len(limited) > sum(others) / len(others)
 
 
 def test_a_pool_with_few_capabilities_gets_the_runs_that_it_can_carry_out() -> None:

@@ -20,7 +20,7 @@ from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.limits import LIMITED_LABEL, LIMITED_S
 from poolproof.harness.oracle.turns import TURN_LABEL, TURN_SESSION
-from poolproof.harness.run.pool.limited import ask_with_limits
+from poolproof.harness.run.pool.limited import HOLDING, ask_with_limits
 from poolproof.harness.run.pool.probers import Probers
 from poolproof.harness.run.pool.probes import CROWD_MORE, CROWDS_S, STRETCH_CALLS, STRETCHES, Probing
 from poolproof.harness.run.pool.turns import ask_in_turn
@@ -147,13 +147,15 @@ def test_calls_with_limits_come_again_for_longer_until_none_is_late(
 
     def call(steps: tuple[Step, ...]) -> None:
         asked.extend(steps)
-        time.sleep(slow_s if steps[0].label else 0.0)
+        time.sleep(0.0 if steps[0].label.endswith(HOLDING) else slow_s)
 
     ask_with_limits(probers(call), 2, in_sessions=True)
-    labels = [step.label for step in asked if step.label]
+    labels = [step.label for step in asked if not step.label.endswith(HOLDING)]
     assert sorted(labels) == sorted(f"{LIMITED_LABEL}{number}" for number in range(rounds) for _ in range(4))
     assert len(asked) - len(labels) == 2 * rounds
-    assert all((step.timeout_s is None) is not (step.checkout_timeout_s is None) for step in asked if step.label)
+    limited = [step for step in asked if step.label in labels]
+    assert all(step.timeout_s for step in limited)
+    assert sum(step.checkout_timeout_s is not None for step in limited) == len(limited) / 2
 
 
 def test_calls_in_turn_are_made_by_one_client() -> None:
@@ -161,4 +163,15 @@ def test_calls_in_turn_are_made_by_one_client() -> None:
     ask_in_turn(probers(asked.append), 2, in_sessions=True)
     (steps,) = asked
     assert {step.label for step in steps} == {TURN_LABEL}
+    assert all(step.pause_s for step in steps)  # so that none of them are sent together
     assert Counter(step.session for step in steps)[TURN_SESSION] == 3
+
+
+@pytest.mark.parametrize("in_sessions", [False, True])
+def test_a_crowd_is_in_sessions_only_if_the_calls_of_the_run_are(make: Make, in_sessions: bool) -> None:
+    probing, _, _ = make(in_sessions=in_sessions)
+    asked: list[Step] = []
+    probing.fill(lambda _, steps, __: threading.Thread(target=asked.extend, args=(steps,)), 0)
+    crowd = [step.session for step in asked if step.label.startswith("crowd")]
+    assert all((session is not None) is in_sessions for session in crowd)
+    assert len(set(crowd)) == (len(crowd) if in_sessions else 1)
