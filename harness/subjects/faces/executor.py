@@ -42,7 +42,7 @@ class ExecutorOver(PoolExecutor):
 
 
 class Submissions(Way):
-    """Calls `submit` for each call and waits for the future; maps the executor's errors to those of a pool."""
+    """Calls `submit` or `map` for each call and waits for it; maps the executor's errors to those of a pool."""
 
     def __init__(self, pool: Pool, setting: Setting) -> None:
         super().__init__(pool)
@@ -58,9 +58,17 @@ class Submissions(Way):
         timeout_s: float | None = None,
         checkout_timeout_s: float | None = None,
     ) -> Any:  # noqa: ANN401
-        """Make one call; `timeout_s` counts from the moment when a worker takes the call, as in the executor."""
+        """Make one call; `timeout_s` counts from the moment when a worker takes the call, as in the executor.
+
+        Of three calls, one is submitted, one is mapped, and one is mapped in a chunk.
+        """
         executor = self._executor if timeout_s is None else self._executor.with_timeout(timeout_s)
-        value = _ended(executor.submit(carry_out, next(self._numbers), command, args).result)
+        number = next(self._numbers)
+        if number % 3 == 0:
+            value = _ended(executor.submit(carry_out, number, command, args).result)
+        else:
+            chunksize = CHUNK if number % 3 == 1 else None
+            value = _ended(executor.map(carry_out, [number], [command], [args], chunksize=chunksize).__next__)
         if isinstance(value, PoolError):
             raise value
         return value

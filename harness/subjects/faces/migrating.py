@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -19,7 +22,13 @@ from poolproof.migration.plan import Plan as MigrationPlan
 from poolproof.migration.pool import MigratingPool
 
 MODES = {"v1": "v1", "shadow": "shadow", "canary": "canary:50", "v2": "v2"}
-SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary"})
+MOVING = "moving"
+"""The face whose migration moves on while calls run."""
+ROUTE = ("canary:50", "v2", "v1", "v2", "canary:50", "v1")
+"""The positions that it takes in turn."""
+STAY_CALLS = 15
+"""How many calls begin at each position."""
+SERVED_BY_BASELINE = frozenset({"v1", "shadow", "canary", MOVING})
 IDEMPOTENT = frozenset({"echo", "ping", "blob", "binary", "fail"})
 """The commands whose calls shadow mode copies."""
 SHADOW_FOLDER = "shadow_journal"
@@ -60,6 +69,31 @@ class Migration(Way):
         return tuple(told)
 
 
+class Moving(Migration):
+    """A MigratingPool that takes another position after each few calls, so that sessions are handed over and back."""
+
+    def __init__(self, pool: Pool, setting: Setting) -> None:
+        super().__init__(pool, setting, "v1")
+        self._begun = itertools.count(1)
+        self._route = itertools.cycle(ROUTE)
+
+    def execute(
+        self,
+        command: str,
+        args: dict[str, Any],
+        *,
+        session: str | None = None,
+        timeout_s: float | None = None,
+        checkout_timeout_s: float | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Make one call; the client of every call that is a multiple of STAY_CALLS moves the migration on first."""
+        if next(self._begun) % STAY_CALLS == 0:
+            self._migrating.change(next(self._route), why="the run moves on")
+        return super().execute(
+            command, args, session=session, timeout_s=timeout_s, checkout_timeout_s=checkout_timeout_s
+        )
+
+
 def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
     if mode != "shadow":
         return config
@@ -71,9 +105,11 @@ def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
 def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
     if mode in SERVED_BY_BASELINE and scenario.intended_differences:
         return "the baseline serves the calls here, and is declared to fail this scenario"
+    if mode == MOVING and (scenario.faults or any(step.fault for steps in plan for step in steps)):
+        return "a session whose call is in doubt cannot be handed over"
     if not {"call_timeout_s", "checkout_timeout_s"} <= scenario.config.keys():
         return "the two pools have different default timeouts"
-    if mode == "canary" and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
+    if mode in TWO_SERVE and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
         return "two pools serve, so a call may get a worker at once that in one pool would have waited too long"
     if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
         return "a migration has no leases"
@@ -81,21 +117,22 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
 
 
 def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
-    # A canary has two pools, each of the size that the scenario asks for.
-    return ("stable_workers",) if mode == "canary" else ()
+    # In these modes two pools serve, each of the size that the scenario asks for.
+    return ("stable_workers",) if mode in TWO_SERVE else ()
 
 
-LACKS = {"canary": frozenset({"CheckoutTimeout", "QueueFull"})}
+TWO_SERVE = frozenset({"canary", MOVING})
+LACKS = dict.fromkeys(TWO_SERVE, frozenset({"CheckoutTimeout", "QueueFull"}))
 """Outcomes that may never occur in a mode. With two pools, a call that would have to wait in one pool may get a worker
 of the other pool at once.
 """
 
 
-def _face(mode: str) -> Face:
+def _face(mode: str, summary: str, over: Callable[[Pool, Setting], Way]) -> Face:
     return Face(
         name=f"migrating_{mode}",
-        summary=f"MigratingPool between the baseline and the pool, in the mode {MODES[mode]}",
-        over=functools.partial(Migration, mode=mode),
+        summary=f"MigratingPool between the baseline and the pool, {summary}",
+        over=over,
         configure=functools.partial(_configure, mode=mode),
         refuses=functools.partial(_refuses, mode=mode),
         void=functools.partial(_void, mode=mode),
@@ -106,4 +143,7 @@ def _face(mode: str) -> Face:
     )
 
 
-MIGRATING = tuple(_face(mode) for mode in MODES)
+MIGRATING = (
+    *(_face(mode, f"in the mode {MODES[mode]}", functools.partial(Migration, mode=mode)) for mode in MODES),
+    _face(MOVING, "which goes from one to the other and back while calls run", Moving),
+)

@@ -223,6 +223,13 @@ def test_every_face_is_chosen_for_some_run() -> None:
     assert first["execute"] > 100
 
 
+def test_the_runs_of_a_comparison_are_spread_over_the_faces() -> None:
+    faces = Counter(run.request.face for run in choose_runs(25, V2, Request(seed=6), baseline=V1))
+    others = [count for face, count in faces.items() if face != "execute"]
+    assert len(others) >= 12
+    assert max(others) <= 2
+
+
 def test_a_limit_of_requests_is_often_tried_where_calls_are_made_together() -> None:
     together = {face.name for face in V2.faces if face.batches}
     for number in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,6 +19,7 @@ from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, ended_before
+from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.model.workload import Size, Step
@@ -27,6 +29,7 @@ from poolproof.harness.run.runner import Request, Subject, run, why_skipped
 from poolproof.harness.subjects.faces import ALL_FACES, FACES
 from poolproof.harness.subjects.faces.blocking import joined
 from poolproof.harness.subjects.faces.executor import Submissions
+from poolproof.harness.subjects.faces.migrating import ROUTE, STAY_CALLS
 from poolproof.harness.subjects.faces.tasks import Tasks
 from poolproof.harness.subjects.pools import as_subject, find_pool
 from poolproof.pool_v2 import PoolExecutor, PoolV2
@@ -140,6 +143,7 @@ def test_what_a_face_cannot_carry_is_skipped_with_its_reason(tiny: Callable[...,
         ("executor", OneOutcome(allowed=REFUSED), True),
         ("migrating_canary", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), False),
         ("migrating_canary", OneOutcome(allowed=REFUSED), True),
+        ("migrating_moving", OneOutcome(allowed=REFUSED), True),
         ("migrating_v2", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), True),
         ("many", OneOutcome(allowed=REFUSED, at_least={"QueueFull": 1}), True),
     ],
@@ -270,3 +274,26 @@ def test_an_executor_whose_map_loses_an_error_gives_too_few_answers(
                 way.execute_batch([Step(command="fail")] * 2, [{"message": "one"}, {"message": "two"}])
         finally:
             way.close(0.0)
+
+
+def test_a_moving_migration_takes_its_positions_in_turn(tmp_path: Path) -> None:
+    config = PoolConfig(workers=1)
+    setting = Setting(config=config, folder=tmp_path, baseline=V1.make, baseline_config=config)
+    way = FACES["migrating_moving"].over(V2.make(config, None), setting)
+    try:
+        seen = []
+        for number in range(STAY_CALLS * len(ROUTE)):
+            way.execute("append", {"key": "calls", "value": number}, session="s")
+            seen.append(str(way.pool.position))  # type: ignore[attr-defined]
+        values = way.execute("get", {"key": "calls"}, session="s")["value"]
+    finally:
+        way.close(1.0)
+    assert [position for position, _ in itertools.groupby(seen)] == ["v1", *ROUTE]
+    assert values == list(range(len(seen)))
+
+
+def test_a_moving_migration_runs_no_scenario_with_faults(tiny: Callable[..., Any]) -> None:
+    request = Request(face="migrating_moving", observed=False)
+    assert why_skipped(tiny(config=PATIENT), V2, request, V1) == ""
+    faulty = tiny(config=PATIENT, faults=(Fault(kind=FaultKind.KILL),))
+    assert "in doubt" in why_skipped(faulty, V2, request, V1)
