@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from random import Random
-from types import MappingProxyType
 
 import msgspec
 
@@ -45,50 +44,59 @@ def choose_runs(
     count: int, subject: Subject, request: Request, *, baseline: Subject | None = None, first: Iterable[str] = ()
 ) -> list[Chosen]:
     """Choose `count` runs for the request's seed; scenarios named in `first`, found wrong before, are additional."""
-    used: Counter[str] = Counter()
-
-    def choose(name: str) -> Chosen | None:
-        run = _run_of(name, subject, request, baseline, used)
-        used.update([] if run is None else [run.request.face])
-        return run
-
-    chosen = [run for name in first if NAME.fullmatch(name) and (run := choose(name))]
+    chooser = _Chooser(subject, request, baseline)
+    chosen = [run for name in first if NAME.fullmatch(name) and (run := chooser.run_of(name))]
     numbers = range(request.seed * SPAN, request.seed * SPAN + min(count * MOST_TRIED, SPAN))
-    runs = (choose(generated_name(number)) for number in numbers)
+    runs = (chooser.run_of(generated_name(number)) for number in numbers)
     return chosen + list(itertools.islice((run for run in runs if run is not None), count))
 
 
-def _run_of(
-    name: str, subject: Subject, request: Request, baseline: Subject | None, used: Mapping[str, int]
-) -> Chosen | None:
-    scenario = generated_scenario(name)
-    if scenario is None:
-        return None
-    wanders = scenario.config.get("session_affinity", "strict") != "strict"
-    for face, observed in ways_of(name, subject, together="max_requests" in scenario.config, used=used):
-        if wanders and face.startswith(TASKS):
-            continue
-        asked = msgspec.structs.replace(
-            request, face=face, observed=observed, baseline="" if baseline is None else baseline.name
-        )
-        if not why_skipped(scenario, subject, asked, baseline):
-            return Chosen(scenario=scenario, request=asked)
-    return None
+class _Chooser:
+    """Spreads runs over the faces. A face that could carry out few of the scenarios so far is preferred where it can.
 
-
-def ways_of(
-    name: str, subject: Subject, *, together: bool = False, used: Mapping[str, int] = MappingProxyType({})
-) -> Iterator[tuple[str, bool]]:
-    """Yield face and observed of this scenario in random order; a third of all runs call `execute` first.
-
-    The other faces come in the order of how often each was `used` before. With `together`, of those that were used
-    equally often, the faces that send calls together come first.
+    A scenario with a limit of requests prefers faces that send calls together, since each of these counts.
     """
+
+    def __init__(self, subject: Subject, request: Request, baseline: Subject | None) -> None:
+        self._subject = subject
+        self._request = request
+        self._baseline = baseline
+        self._used: Counter[str] = Counter()
+        self._able: Counter[str] = Counter()
+
+    def run_of(self, name: str) -> Chosen | None:
+        """Return the run of this scenario; None if the pool cannot carry it out."""
+        scenario = generated_scenario(name)
+        if scenario is None:
+            return None
+        ways = list(self._possible(scenario))
+        if not ways:
+            return None
+        request = ways[0]
+        if request.face != EXECUTE.name:
+            together = "max_requests" in scenario.config
+            alone = {face.name for face in self._subject.faces if together and not face.batches}
+            others = [way for way in ways if way.face != EXECUTE.name]
+            request = min(others, key=lambda way: (self._used[way.face], way.face in alone, self._able[way.face]))
+        self._able.update({way.face for way in ways})
+        self._used[request.face] += 1
+        return Chosen(scenario=scenario, request=request)
+
+    def _possible(self, scenario: Scenario) -> Iterator[Request]:
+        wanders = scenario.config.get("session_affinity", "strict") != "strict"
+        other = "" if self._baseline is None else self._baseline.name
+        for face, observed in ways_of(scenario.name, self._subject):
+            asked = msgspec.structs.replace(self._request, face=face, observed=observed, baseline=other)
+            strays = wanders and face.startswith(TASKS)
+            if not strays and not why_skipped(scenario, self._subject, asked, self._baseline):
+                yield asked
+
+
+def ways_of(name: str, subject: Subject) -> Iterator[tuple[str, bool]]:
+    """Yield face and observed of this scenario in random order; a third of all runs call `execute` first."""
     choice = Random(f"way/{name}")
-    faces = [face for face in subject.faces if face.name != EXECUTE.name]
-    choice.shuffle(faces)
-    faces.sort(key=lambda face: (used.get(face.name, 0), together and not face.batches))
-    others = [face.name for face in faces]
+    others = [face.name for face in subject.faces if face.name != EXECUTE.name]
+    choice.shuffle(others)
     seen = Capability.EVENTS in subject.capabilities
     telling = {face.name for face in subject.faces if face.tells and seen}
     watched = Random(f"watched/{name}").random() < WATCHED  # apart, so that other choices stay what they are

@@ -12,7 +12,7 @@ from poolproof.harness.model.verdict import Verdict
 
 LIMITED_LABEL = "limited"
 """The label of the calls that wait for a worker until their limit, followed by the number of the round."""
-LIMITED_S = (0.15, 1.0, 4.0)
+LIMITED_S = (0.15, 0.7, 2.5)
 """How many seconds every worker is busy in each round, and how long each of the waiting calls would last."""
 MOST_LATE = 0.4
 """How late a call of a round may be, as a share of the round's seconds."""
@@ -21,7 +21,7 @@ MOST_LATE = 0.4
 class LimitsKept(msgspec.Struct, frozen=True, kw_only=True):
     """In one of the rounds, every call that waited for a worker beyond its limit ended at its limit (G11).
 
-    The rounds become longer, up to one in which a loaded machine has seconds to spare. A pool that does not count a
+    The rounds become longer, up to one in which a loaded machine has a second to spare. A pool that does not count a
     part of a call's time is late in each of them.
     """
 

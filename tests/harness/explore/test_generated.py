@@ -160,6 +160,14 @@ def test_equal_calls_come_in_rows_that_can_be_sent_together() -> None:
     assert {"echo", "pid", "fail"} <= rows.keys()
 
 
+def test_a_limit_of_requests_has_rows_at_the_begin_where_only_a_few_calls_are_made() -> None:
+    for number in range(COUNT):
+        if "max_requests" in generated(number).config and "rows" in generated(number).summary:
+            for steps in plan(number):
+                commands = [step.command for step in steps if not step.label]
+                assert len(commands) < 3 or commands[0] == commands[1] == commands[2]
+
+
 def test_some_calls_have_both_limits_and_some_are_answered_at_their_limit() -> None:
     limited = [step for step in steps_of_all() if step.timeout_s is not None]
     assert any(step.checkout_timeout_s is not None for step in limited)
@@ -228,13 +236,15 @@ def test_the_runs_of_a_comparison_are_spread_over_the_faces() -> None:
     others = [count for face, count in faces.items() if face != "execute"]
     assert len(others) >= 12
     assert max(others) <= 2
+    assert faces["executor"] >= 1  # which can carry out few of the scenarios
 
 
 def test_a_limit_of_requests_is_often_tried_where_calls_are_made_together() -> None:
     together = {face.name for face in V2.faces if face.batches}
-    for number in range(100):
-        faces = [face for face, _ in ways_of(f"explore_{number}", V2, together=True) if face != "execute"]
-        assert set(faces[: len(together)]) == together
+    runs = [run for run in choose_runs(60, V2, Request(seed=7), baseline=V1) if run.request.face != "execute"]
+    limited = [run.request.face in together for run in runs if "max_requests" in run.scenario.config]
+    others = [run.request.face in together for run in runs if "max_requests" not in run.scenario.config]
+    assert sum(limited) / len(limited) > sum(others) / len(others)
 
 
 def test_a_pool_with_few_capabilities_gets_the_runs_that_it_can_carry_out() -> None:
