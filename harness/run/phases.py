@@ -82,7 +82,8 @@ class Phases:
         if self._follows_journals():
             self._recording.journals.look()
             self._recording.journals.start()
-        probing = Probing(way, recorder, scenario, self._info, remembers=self._face.remembers)
+        in_sessions = any(step.session is not None for steps in self._plan for step in steps)
+        probing = Probing(way, recorder, scenario, self._info, in_sessions=in_sessions, remembers=self._face.remembers)
         probing.start()
         recorder.mark("begun")
         begin_ns = now_ns()

@@ -111,15 +111,24 @@ class StatusReader:
 class Probing:
     """All probes of one run. They do nothing unless the scenario is `probed`; a pool that was closed is not filled."""
 
-    def __init__(self, way: Way, recorder: Recorder, scenario: Scenario, info: RunInfo, *, remembers: int = 0) -> None:
-        """`remembers` is the number of calls of which the face keeps a record."""
+    def __init__(
+        self,
+        way: Way,
+        recorder: Recorder,
+        scenario: Scenario,
+        info: RunInfo,
+        *,
+        in_sessions: bool = False,
+        remembers: int = 0,
+    ) -> None:
+        """With `in_sessions`, the face carries calls of sessions; it keeps a record of `remembers` last calls."""
         self._remembers = remembers
         self._way = way
         self._recorder = recorder
         self._info = info
         self._active = scenario.probed
         self._open = self._active and all(fault.kind not in CLOSING for fault in scenario.faults)
-        self._in_sessions = Capability.SESSIONS in scenario.needs
+        self._in_sessions = in_sessions
         self._ends_calls = Capability.KILL in scenario.needs
         self._most = info.workers + int(info.options.get("overflow", 0))
         self._reader = StatusReader(way.pool, recorder)

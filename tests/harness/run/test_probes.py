@@ -162,3 +162,13 @@ def test_calls_in_turn_are_made_by_one_client() -> None:
     (steps,) = asked
     assert {step.label for step in steps} == {TURN_LABEL}
     assert Counter(step.session for step in steps)[TURN_SESSION] == 3
+
+
+@pytest.mark.parametrize("in_sessions", [False, True])
+def test_a_crowd_is_in_sessions_only_if_the_calls_of_the_run_are(make: Make, in_sessions: bool) -> None:
+    probing, _, _ = make(in_sessions=in_sessions)
+    asked: list[Step] = []
+    probing.fill(lambda _, steps, __: threading.Thread(target=asked.extend, args=(steps,)), 0)
+    crowd = [step.session for step in asked if step.label.startswith("crowd")]
+    assert all((session is not None) is in_sessions for session in crowd)
+    assert len(set(crowd)) == (len(crowd) if in_sessions else 1)
