@@ -20,16 +20,13 @@ TURN_LABEL = "turn"
 """The label of the calls that one client makes one after another while the pool has nothing else to do."""
 TURN_SESSION = "turns"
 """The session of some of these calls; a longer name is that of a session with one call."""
-CHOOSING = frozenset({"idle_order", "session_affinity"})
-UNSETTLED = frozenset(
-    {"max_requests", "max_age_s", "ping_interval_s", "idle_timeout_s", "session_ttl_s", "overflow", "max_memory_bytes"}
-)
-"""Options with which a pool itself uses or replaces idle workers."""
+UNSETTLED = frozenset({"ping_interval_s", "session_ttl_s", "max_age_s", "max_memory_bytes"})
+"""Options with which a pool itself uses idle workers. Whether it has replaced some, its status tells."""
 
 
 def keeps_turns(info: RunInfo) -> bool:
-    """Return whether the pool has an option that says which worker serves next, and leaves idle workers alone."""
-    return bool(CHOOSING & info.options.keys()) and not UNSETTLED & info.options.keys() and info.face in DIRECT
+    """Return whether the pool promises which worker serves next, and leaves idle workers alone."""
+    return Capability.OPTIONS in info.capabilities and not UNSETTLED & info.options.keys() and info.face in DIRECT
 
 
 class TurnsKept(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,13 +50,13 @@ class TurnsKept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _out_of_turn(history: History) -> Iterator[str]:
-    options = history.info.options
+    order = history.info.options.get("idle_order", "rotate")
     ops = list(history.ops.take(history.ops.label.are(TURN_LABEL)))
     workers = _ready_throughout(history, ops)
     served = [(op, op.value.get("pid")) for op in ops if isinstance(op.value, dict)]
     if not workers or len(served) < len(ops):
         return
-    free = options.get("session_affinity", "strict") == "none"
+    free = history.info.options.get("session_affinity", "strict") == "none"
     plain = [pid for op, pid in served if op.session is None]
     own = [pid for op, pid in served if op.session == TURN_SESSION]
     first = [pid for op, pid in served if op.session not in (None, TURN_SESSION)]
@@ -69,9 +66,9 @@ def _out_of_turn(history: History) -> Iterator[str]:
     elif len(set(own)) > 1:
         yield f"the calls of one session were served by the processes {own}, while nothing else was to do"
     for what, pids in rows.items():
-        if options.get("idle_order") == "hot" and len(set(pids)) > 1:
+        if order == "hot" and len(set(pids)) > 1:
             yield f"{what} were served by the processes {pids}, and the pool takes the worker that served last"
-        for place in range(len(pids) - workers + 1 if options.get("idle_order") == "rotate" else 0):
+        for place in range(len(pids) - workers + 1 if order == "rotate" else 0):
             if len(set(pids[place : place + workers])) < workers:
                 yield f"{what} were served by the processes {pids}, and {workers} idle workers take turns"
                 break

@@ -50,14 +50,15 @@ def plain(*pids: int) -> list[tuple[str | None, int]]:
         ("rotate", (101, 102, 101, 102), Verdict.PASS),
         ("rotate", (101, 102, 102, 101), Verdict.FAIL),
         ("rotate", (101, 101, 101, 101), Verdict.FAIL),
+        (None, (101, 102, 102, 101), Verdict.FAIL),  # rotate is the default
         ("hot", (101, 101, 101, 101), Verdict.PASS),
         ("hot", (101, 102, 101, 102), Verdict.FAIL),
     ],
 )
 def test_idle_workers_serve_in_the_order_of_the_option(
-    build: Any, order: str, pids: tuple[int, ...], expected: Verdict
+    build: Any, order: str | None, pids: tuple[int, ...], expected: Verdict
 ) -> None:
-    assert judged(build, {"idle_order": order}, plain(*pids)) is expected
+    assert judged(build, {} if order is None else {"idle_order": order}, plain(*pids)) is expected
 
 
 def test_nothing_is_said_if_a_worker_was_replaced_meanwhile(build: Any) -> None:
@@ -116,7 +117,8 @@ def test_a_strict_session_never_leaves_a_worker_that_goes_on_to_serve(
 
 
 def test_turns_are_asked_for_only_where_the_pool_leaves_idle_workers_alone(build: Any) -> None:
-    assert keeps_turns(build.info(options={"idle_order": "hot"}))
+    able = ("options",)
+    assert keeps_turns(build.info(options={}, capabilities=able))
     assert not keeps_turns(build.info(options={}))
-    assert not keeps_turns(build.info(options={"idle_order": "hot", "ping_interval_s": 0.1}))
-    assert not keeps_turns(build.info(options={"idle_order": "hot"}, face="executor"))
+    assert not keeps_turns(build.info(options={"ping_interval_s": 0.1}, capabilities=able))
+    assert not keeps_turns(build.info(options={}, capabilities=able, face="executor"))
