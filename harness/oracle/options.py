@@ -17,12 +17,16 @@ from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.ends import HARMLESS, first_end_ns
 from poolproof.harness.oracle.faces import DIRECT, ONE_REQUEST_A_CALL
+from poolproof.harness.oracle.limits import LIMITED_LABEL
 from poolproof.harness.oracle.status import CROWD_LABEL
+from poolproof.harness.oracle.turns import TURN_LABEL
 
 HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initialize"})
 """Commands that a pool sends by itself."""
 
 
+PROBING_LABELS = (FULL_LABEL, CROWD_LABEL, LIMITED_LABEL, TURN_LABEL)
+"""How the labels of the calls begin that the harness makes after the run's own."""
 LEAST_SHARE = 0.75
 """A worker may retire after this share of `max_requests` already, so that not all workers retire at once."""
 DYING = "dying"
@@ -121,7 +125,7 @@ def _started_for_calls(history: History) -> Iterator[str]:
 def _filled_ns(history: History) -> int:
     # When the run's own calls had ended: then the harness asks for all workers at once.
     ops = history.ops
-    probing = [label for label in ops.label.counts() if str(label).startswith((FULL_LABEL, CROWD_LABEL))]
+    probing = [label for label in ops.label.counts() if str(label).startswith(PROBING_LABELS)]
     return int(ops.completed_ns[~ops.label.are(*probing)].max(initial=0))
 
 

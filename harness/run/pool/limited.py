@@ -15,6 +15,8 @@ from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.limits import LIMITED_LABEL, LIMITED_S, MOST_LATE
 from poolproof.harness.run.pool.probers import Probers
 
+HOLDING = "-busy"
+"""The end of the labels of the calls that keep every worker busy."""
 CALL_TIMES = 1.25
 """The limit of a whole call, as a multiple of the time for which every worker is busy and for which the call lasts."""
 WAIT_TIMES = 0.25
@@ -25,7 +27,8 @@ def ask_with_limits(probers: Probers, workers: int, *, in_sessions: bool) -> Non
     """Occupy this many workers, and make further calls whose limits pass before they could be answered."""
     for number, seconds in enumerate(LIMITED_S):
         label = f"{LIMITED_LABEL}{number}"
-        busy = [probers.client(Step(command="sleep", args={"seconds": seconds})) for _ in range(workers)]
+        holder = Step(command="sleep", args={"seconds": seconds}, label=f"{label}{HOLDING}")
+        busy = [probers.client(holder) for _ in range(workers)]
         limited = [probers.client(step) for step in _limited(label, seconds, in_sessions)]
         for client in busy:
             client.start()

@@ -10,6 +10,7 @@ from poolproof.harness.history.history import StatusSample
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import OptionsKept
+from poolproof.harness.oracle.options import PROBING_LABELS
 from tests.harness.oracle.test_status import status, worker
 
 
@@ -105,6 +106,17 @@ def test_a_lazy_pool_has_no_more_workers_than_calls_were_open_at_once(
     assert verdict(lazy(faults=(build.fault(FaultKind.KILL, ms=14),))) is Verdict.PASS
     assert verdict(lazy(faults=(build.fault(FaultKind.KILL, ms=17),))) is expected
     assert verdict(lazy(faults=(build.fault(FaultKind.PRINT, ms=14),))) is expected
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"), [("", Verdict.FAIL), *((f"{label}0-busy", Verdict.PASS) for label in PROBING_LABELS)]
+)
+def test_the_workers_that_a_probe_asks_for_are_not_held_against_a_lazy_pool(
+    build: Any, label: str, expected: Verdict
+) -> None:
+    told = StatusSample(began_ns=build.at(15), ended_ns=build.at(16), status_after=status(worker(1), worker(2)))
+    ops = [build.op(0, 0, 10), build.op(1, 11, 20, label=label)]
+    assert verdict(build.history(*ops, statuses=(told,), info={"options": {"lazy": True}})) is expected
 
 
 def test_calls_that_overlap_may_have_a_worker_each_and_dying_workers_do_not_count(build: Any) -> None:
