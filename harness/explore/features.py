@@ -33,7 +33,7 @@ FEATURES = {
     "bursts": 0.4,
     "many": 0.4,
     "rows": 0.5,
-    "ending_sessions": 0.3,
+    "ending_sessions": 0.5,
     "pieces": 0.2,
 }
 """Each feature of a workload with the probability that a run has it."""
@@ -104,11 +104,16 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             config["session_ttl_s"] = choice.uniform(0.4, 0.8)
         elif "long_sessions" in names and config.keys() - SHARED:  # a log that is long, and needed
             config.setdefault("session_affinity", "none")
+        if "ending_sessions" in names and config.keys() - SHARED:  # a worker keeps state of a session that has left it
+            config.setdefault("session_affinity", "none")
+            size = Size(workers=max(size.workers, 2), clients=size.clients)
         if "start_failures_to_open" in config:  # starts fail one after another only if there is one worker
             size = Size(workers=1, clients=min(size.clients, 3))
             names |= {"faulty_starts", "crashes"}
             for option in ("zygote", "overflow", "min_workers", "idle_timeout_s"):
                 config.pop(option, None)
+        if "min_workers" in config:
+            config["min_workers"] = min(config["min_workers"], size.workers)
         return msgspec.structs.replace(self, names=frozenset(names), config=config, size=size)
 
     def __contains__(self, name: str) -> bool:
@@ -120,6 +125,8 @@ def draw_features(choice: Random) -> Features:
     names = {name for name, chance in FEATURES.items() if choice.random() < chance}
     if "long_sessions" in names:
         names.add("sessions")
+    if "sessions" not in names:
+        names.discard("ending_sessions")
     if "close" in names:
         names -= {"interrupts", "cancels", "stops"}
         names.add("sleeps")

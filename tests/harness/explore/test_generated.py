@@ -82,15 +82,20 @@ def test_each_feature_and_each_option_is_in_some_runs_and_missing_in_others() ->
 
 
 @pytest.mark.parametrize("number", range(0, COUNT, 10))
-def test_its_options_make_a_pool_and_its_faults_have_their_steps(number: int) -> None:
+def test_it_has_the_clients_of_its_size_and_its_faults_have_their_steps(number: int) -> None:
     scenario = generated(number)
-    assert PoolConfig.from_options({**scenario.config, "workers": 1 + 3}) is not None
     labels = {step.label for steps in plan(number) for step in steps}
     assert {fault.when.partition(":")[0] for fault in scenario.faults} <= labels
-    assert scenario.fixed_size is not None
-    assert len(plan(number)) == scenario.fixed_size.clients
+    assert len(plan(number)) == getattr(scenario.fixed_size, "clients", 0)
     commands = {step.command for steps in plan(number) for step in steps if not step.command.startswith("unknown_")}
     assert commands == set(scenario.commands)
+
+
+def test_its_options_fit_the_size_of_its_pool() -> None:
+    for number in range(3 * COUNT):
+        size = generated(number).fixed_size
+        assert size is not None
+        assert PoolConfig.from_options({**generated(number).config, "workers": size.workers}).workers == size.workers
 
 
 def test_a_run_that_needs_an_option_needs_a_pool_that_takes_options() -> None:

@@ -162,6 +162,7 @@ def test_calls_in_turn_are_made_by_one_client() -> None:
     ask_in_turn(probers(asked.append), 2, in_sessions=True)
     (steps,) = asked
     assert {step.label for step in steps} == {TURN_LABEL}
+    assert all(step.pause_s for step in steps)  # so that none of them are sent together
     assert Counter(step.session for step in steps)[TURN_SESSION] == 3
 
 
