@@ -27,6 +27,9 @@ EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
 EXECUTE_FIRST = 1 / 3
 """The share of runs that call `execute` itself; every scenario of the catalogue does so too."""
+NARROW = 0.3
+"""A face that can carry out a smaller share of the scenarios than this has its first run before `execute` has one."""
+MOST_SURVEYED = 50
 WATCHED = 0.35
 """The share of runs that are observed, of those through a face other than `execute` that tells of its calls."""
 SPAN = 100_000
@@ -44,15 +47,17 @@ def choose_runs(
     count: int, subject: Subject, request: Request, *, baseline: Subject | None = None, first: Iterable[str] = ()
 ) -> list[Chosen]:
     """Choose `count` runs for the request's seed; scenarios named in `first`, found wrong before, are additional."""
+    begin = request.seed * SPAN
     chooser = _Chooser(subject, request, baseline)
+    chooser.survey(range(begin, begin + min(count, MOST_SURVEYED)))
     chosen = [run for name in first if NAME.fullmatch(name) and (run := chooser.run_of(name))]
-    numbers = range(request.seed * SPAN, request.seed * SPAN + min(count * MOST_TRIED, SPAN))
+    numbers = range(begin, begin + min(count * MOST_TRIED, SPAN))
     runs = (chooser.run_of(generated_name(number)) for number in numbers)
     return chosen + list(itertools.islice((run for run in runs if run is not None), count))
 
 
 class _Chooser:
-    """Spreads runs over the faces. A face that could carry out few of the scenarios so far is preferred where it can.
+    """Spreads runs over the faces. A face that can carry out few of the scenarios is preferred where it can.
 
     A scenario with a limit of requests prefers faces that send calls together, since each of these counts.
     """
@@ -63,6 +68,15 @@ class _Chooser:
         self._baseline = baseline
         self._used: Counter[str] = Counter()
         self._able: Counter[str] = Counter()
+        self._narrow: set[str] = set()
+
+    def survey(self, numbers: range) -> None:
+        """Count how many of these scenarios each face can carry out."""
+        for number in numbers:
+            scenario = generated_scenario(generated_name(number))
+            if scenario is not None:
+                self._able.update({way.face for way in self._possible(scenario)})
+        self._narrow = {face for face, able in self._able.items() if able < NARROW * len(numbers)}
 
     def run_of(self, name: str) -> Chosen | None:
         """Return the run of this scenario; None if the pool cannot carry it out."""
@@ -73,12 +87,11 @@ class _Chooser:
         if not ways:
             return None
         request = ways[0]
-        if request.face != EXECUTE.name:
+        if request.face != EXECUTE.name or any(not self._used[way.face] for way in ways if way.face in self._narrow):
             together = "max_requests" in scenario.config
             alone = {face.name for face in self._subject.faces if together and not face.batches}
             others = [way for way in ways if way.face != EXECUTE.name]
             request = min(others, key=lambda way: (self._used[way.face], way.face in alone, self._able[way.face]))
-        self._able.update({way.face for way in ways})
         self._used[request.face] += 1
         return Chosen(scenario=scenario, request=request)
 

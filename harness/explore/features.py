@@ -15,8 +15,8 @@ from poolproof.harness.model.fault import PIECES_VARIABLE
 from poolproof.harness.model.workload import Size
 
 FEATURES = {
-    "sessions": 0.5,
-    "long_sessions": 0.25,
+    "sessions": 0.6,
+    "long_sessions": 0.4,
     "large": 0.35,
     "errors": 0.5,
     "streams": 0.35,
@@ -33,7 +33,7 @@ FEATURES = {
     "bursts": 0.4,
     "many": 0.4,
     "rows": 0.5,
-    "ending_sessions": 0.5,
+    "ending_sessions": 0.6,
     "pieces": 0.2,
 }
 """Each feature of a workload with the probability that a run has it."""
@@ -45,7 +45,7 @@ OPTIONS = {
     "min_workers": 0.2,
     "zygote": 0.25,
     "idle_order": 0.35,
-    "affinity": 0.4,
+    "affinity": 0.5,
     "session_log": 0.45,
     "pings": 0.2,
     "circuit": 0.1,

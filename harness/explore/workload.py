@@ -32,7 +32,7 @@ ROW = (3, 12)
 NEAR_S = 0.004
 """How close to its limit a call is answered that is meant to be answered at the limit."""
 SHORTEST_LIMIT_S = 0.01
-ENDING_SHARE = 0.05
+ENDING_SHARE = 0.08
 """The share of a session's calls that end it, in runs in which sessions end."""
 MOST_ENDS = 2
 """How often each client ends a worker in a run in which the next starts of workers fail."""

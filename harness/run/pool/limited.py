@@ -21,6 +21,8 @@ CALL_TIMES = 1.25
 """The limit of a whole call, as a multiple of the time for which every worker is busy and for which the call lasts."""
 WAIT_TIMES = 0.25
 """The limit of the wait for a worker, as such a multiple."""
+PATIENT_S = 60.0
+"""The limit of the whole call where only the wait is to be limited."""
 
 
 def ask_with_limits(probers: Probers, workers: int, *, in_sessions: bool) -> None:
@@ -49,4 +51,6 @@ def _limited(label: str, seconds: float, in_sessions: bool) -> Iterator[Step]:
     step = Step(command="sleep", args={"seconds": seconds}, label=label)
     for sessions in ((None, None), *([(f"{label}-call", f"{label}-wait")] if in_sessions else [])):
         yield msgspec.structs.replace(step, session=sessions[0], timeout_s=CALL_TIMES * seconds)
-        yield msgspec.structs.replace(step, session=sessions[1], checkout_timeout_s=WAIT_TIMES * seconds)
+        yield msgspec.structs.replace(
+            step, session=sessions[1], timeout_s=PATIENT_S, checkout_timeout_s=WAIT_TIMES * seconds
+        )
