@@ -87,7 +87,7 @@ PURE_PATHS = """
     harness/mutation/loosened/{findings,loosenings,pairs,reasons}
     harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
     harness/mutation/lifecycle_tests/{face_probes,option_probes,probes}
-    harness/oracle/{capacity,ends,faces,growth,options,outcomes,status}
+    harness/oracle/{capacity,ends,faces,growth,limits,options,outcomes,status,turns}
     harness/readiness/{checklist,renderer}
     harness/roles/{calls,scenarios}
     harness/shrink/{reduction,selection}
