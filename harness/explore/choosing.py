@@ -21,8 +21,8 @@ from poolproof.harness.run.request import Request, Subject, why_skipped
 MOST_TRIED = 20
 """How many numbers are tried for each run, for a pool that can carry out few of the generated scenarios."""
 TASKS = ("asyncio", "uvloop")
-"""Faces whose clients record an answer later than the loop that has it. A session that wanders may be repeated on
-another worker in between, and the journals cannot tell that from a request that was sent twice."""
+"""Faces whose clients record an answer some time after the loop has received it. Meanwhile a session may be repeated on
+another worker, and the journals cannot tell that from a request that was sent twice."""
 EXPLORED = {"smoke": 4, "quick": 25, "full": 300}
 """How many generated runs a comparison makes, by its profile."""
 EXECUTE_FIRST = 1 / 3
@@ -31,7 +31,7 @@ NARROW = 0.3
 """A face that can carry out a smaller share of the scenarios than this has its first run before `execute` has one."""
 MOST_SURVEYED = 50
 WATCHED = 0.35
-"""The share of runs that are observed, of those through a face other than `execute` that tells of its calls."""
+"""The share of runs that are observed, among the runs through faces other than `execute` that report events."""
 SPAN = 100_000
 """How many numbers belong to each seed."""
 
@@ -46,7 +46,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 def choose_runs(
     count: int, subject: Subject, request: Request, *, baseline: Subject | None = None, first: Iterable[str] = ()
 ) -> list[Chosen]:
-    """Choose `count` runs for the request's seed; scenarios named in `first`, found wrong before, are additional."""
+    """Choose `count` runs for the request's seed, in addition to the scenarios in `first`, which failed earlier."""
     begin = request.seed * SPAN
     chooser = _Chooser(subject, request, baseline)
     chooser.survey(range(begin, begin + min(count, MOST_SURVEYED)))
