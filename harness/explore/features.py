@@ -105,7 +105,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         elif "long_sessions" in names and config.keys() - SHARED:  # a log that is long, and needed
             config.setdefault("session_affinity", "none")
         if "ending_sessions" in names and config.keys() - SHARED:  # a worker keeps state of a session that has left it
-            config.setdefault("session_affinity", "none")
+            config["session_affinity"] = "none"
             size = Size(workers=max(size.workers, 2), clients=size.clients)
         if "start_failures_to_open" in config:  # starts fail one after another only if there is one worker
             size = Size(workers=1, clients=min(size.clients, 3))
