@@ -110,6 +110,11 @@ class Initialization:
         self._once = False
         self._packed = None if self._call is None else self._pack(self._call)
 
+    @property
+    def has_initializer(self) -> bool:
+        """Whether the program has given an initializer."""
+        return self._call is not None
+
     def request(self) -> dict[str, Any]:
         """The arguments of the worker's command INITIALIZE, for one worker. Raises NotPicklable."""
         now = Setting.of_this_program()

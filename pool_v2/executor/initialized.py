@@ -136,7 +136,8 @@ class InitializedWorkers:
                     worker_id=worker.worker_id,
                 ) from error
         except PoolError as error:
-            self._count_failure(error)
+            if self._initialization.has_initializer or not isinstance(error, WorkerCrashed):
+                self._count_failure(error)  # otherwise the worker was killed: no code of the program has run
             raise
         self._failures = 0
         self._on_leases = self._pool.size

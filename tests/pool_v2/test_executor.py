@@ -36,6 +36,8 @@ from poolproof.bridge import (
     WorkerCrashed,
 )
 from poolproof.pool_v2 import PoolExecutor
+from poolproof.pool_v2.calls.lease import Lease
+from poolproof.pool_v2.executor.callables import INITIALIZE
 from poolproof.pool_v2.executor.executor import (
     CallCrashed,
     ExecutorShutdown,
@@ -341,6 +343,25 @@ def test_an_initializer_that_fails_in_worker_after_worker_breaks_the_executor(
     assert all(isinstance(future.exception(), BrokenProcessPool) for future in futures)
     with pytest.raises(BrokenProcessPool, match="2 workers in a row failed"):
         executor.submit(abs, -1)
+
+
+def test_workers_that_are_killed_before_their_first_call_break_no_executor_without_an_initializer(
+    make: Callable[..., PoolExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    execute = Lease.execute
+
+    def crash(self: Lease, command: str, *args: Any, **options: Any) -> Any:
+        if command == INITIALIZE and len(killed) < 4:
+            killed.append(self.worker_id)
+            raise WorkerCrashed("it was killed", sent=Sent.YES)
+        return execute(self, command, *args, **options)
+
+    monkeypatch.setattr(Lease, "execute", crash)
+    executor = make(config=PoolConfig(lazy=True, start_failures_to_open=2))
+    errors = [executor.submit(abs, -1).exception(LIMIT_S) for _ in range(4)]
+    assert all(isinstance(error, WorkerCrashed) for error in errors)
+    assert executor.submit(abs, -2).result(LIMIT_S) == 2
 
 
 def test_a_worker_runs_no_more_calls_than_it_may(make: Callable[..., PoolExecutor], calls: ModuleType) -> None:
