@@ -34,8 +34,8 @@ Same = Callable[[Any, Any], bool]
 class Comparer(msgspec.Struct, frozen=True):
     """Compares the values at a path, and finds equal values equal.
 
-    `equal` gets both values and a function that compares elements of theirs; it returns None for values that are not its
-    own. `left_out` removes the values from both answers.
+    `equal` gets both values and a function that compares elements of theirs; it returns None for values of other types
+    than its own. `left_out` removes the values from both answers.
     """
 
     path: str
