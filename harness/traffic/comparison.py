@@ -206,9 +206,10 @@ class _Comparison:
         group = self._groups[base.command, base.outcome]
         far: set[str] = set()
         for one in seen:
-            path = one.parent if Kind.NAMES in group.noise.kinds(one.parent) else one.path
+            path = group.noise.place(one)
             group.candidate[path].add(base.index)
-            if path in group.noise.paths and group.noise.paths[path].is_far(one.other):
+            noise = group.noise.at(path)
+            if noise is not None and one.kind is Kind.NUMBER and noise.is_far(one.other):
                 far.add(path)
         group.far.update(far)
         excess = self._find_excess(base, last, seen, group.noise)

@@ -42,13 +42,13 @@ def compare_traffic(
         for text in texts:
             say(f"{what}: {text}")
     for one in found.paths[:MOST_PATHS]:
-        kinds = ", ".join(one.kinds) or "nothing"
+        noise = f"noise ({', '.join(one.kinds)})" if one.kinds else "no noise"
         say(
-            f"noise: {one.command} {one.path} ({one.outcome}): {kinds} varies; differs in {one.baseline} calls within "
-            f"{pools[0]}, in {one.candidate} on {pools[1]}, in {one.different} beyond the noise"
+            f"{noise}: {one.command} {one.path} ({one.outcome}): calls that differ: {one.baseline} within {pools[0]}, "
+            f"{one.candidate} on {pools[1]}, {one.different} of them beyond the noise"
         )
     if len(found.paths) > MOST_PATHS:
-        say(f"noise: {len(found.paths) - MOST_PATHS} further paths; --json has them all")
+        say(f"{len(found.paths) - MOST_PATHS} further paths; --json has them all")
     for command in found.inconclusive:
         say(f"INCONCLUSIVE: everything varies by itself in the answers of {command}; give comparers for it")
     if found.damage:

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from poolproof.harness.history.equality import same_json
-from poolproof.harness.model.comparing.comparers import Comparer, decide, field, match_elements, short
+from poolproof.harness.model.comparing.comparers import ANY_FIELD, Comparer, decide, field, match_elements, short
 
 MOST_MATCHED = 16
 """The longest list whose unequal elements are matched by what differs least; in a longer one they keep their order."""
 MARGIN = 3.0
 """A number may leave the range that the baseline showed by so many times the width of that range."""
 
+STEPS = re.compile(rf"{ANY_FIELD}|\[\*\]")
 TYPE_NAMES = {type(None): "null", bool: "boolean", str: "text", dict: "object", list: "list"}
 
+MOST_FIELDS = 16
+"""If more fields than this come and go in an object, their names are data."""
 PLAIN = frozenset({type(None), bool, int, str})
 
 
@@ -45,7 +49,11 @@ FREE = frozenset({Kind.VALUE, Kind.TEXT, Kind.NUMBER, Kind.TYPE, Kind.ELEMENTS, 
 
 
 class Seen(NamedTuple):
-    """One difference of two answers; `parent` is the path of the object in which a field is missing."""
+    """One difference of two answers.
+
+    For a field that is missing in one of them, `one` is whether the first answer has it, `other` the field's value, and
+    `parent` the path of the object.
+    """
 
     path: str
     kind: Kind
@@ -64,8 +72,8 @@ class Excess(NamedTuple):
 class PathNoise:
     """How one path varies: the kinds, the types (if the type varies), the range of its numbers, and in which calls."""
 
-    def __init__(self) -> None:
-        self.kinds: set[Kind] = set()
+    def __init__(self, kinds: Iterable[Kind] = ()) -> None:
+        self.kinds = set(kinds)
         self.types: set[str] = set()
         self.low, self.high = float("inf"), float("-inf")
         self.calls: set[int] = set()
@@ -88,6 +96,9 @@ class Noise:
     def __init__(self) -> None:
         self.paths: dict[str, PathNoise] = {}
         self._parents: dict[str, str] = {}
+        self._leaves: dict[str, set[str]] = {}
+        self._data: dict[str, str] = {}
+        self._known: dict[str, str] = {}
 
     def add(self, call: int, seen: Sequence[Seen]) -> None:
         """Add what differs in a pair of answers to the same call."""
@@ -97,6 +108,7 @@ class Noise:
             noise.calls.add(call)
             if one.kind is Kind.PRESENCE:
                 self._parents[one.path] = one.parent
+                self._leaves.setdefault(one.path, set()).update(leaves(one.other, one.path))
             elif one.kind is Kind.TYPE:
                 noise.types |= {type_name(one.one), type_name(one.other)}
             elif one.kind is Kind.NUMBER:
@@ -104,30 +116,69 @@ class Noise:
                 noise.widen(one.other)
 
     def settle(self) -> None:
-        """Replace fields whose names are data: objects with several fields of which each came in one call only."""
-        once: dict[str, list[str]] = {}
+        """Treat as one path, `.*`, the fields whose names are data.
+
+        These are the fields that come and go in an object, if they are many or several of them came in one call only.
+        Nothing is known of their values, only of their form.
+        """
+        fields: dict[str, list[str]] = {}
         for path, parent in self._parents.items():
-            if len(self.paths[path].calls) == 1:
-                once.setdefault(parent, []).append(path)
-        for parent, paths in once.items():
-            if len(paths) > 1:
-                whole = self.paths.setdefault(parent, PathNoise())
-                whole.kinds.add(Kind.NAMES)
-                for path in paths:
-                    whole.calls |= self.paths.pop(path).calls
+            fields.setdefault(parent, []).append(path)
+        for parent, paths in fields.items():
+            if len(paths) > MOST_FIELDS or sum(len(self.paths[path].calls) == 1 for path in paths) > 1:
+                self._data |= dict.fromkeys(paths, f"{parent}.*")
+                self.paths.setdefault(parent, PathNoise()).kinds.add(Kind.NAMES)
+        raw, self.paths = self.paths, {}
+        for path, noise in raw.items():
+            if path in self._data:
+                noise.kinds.discard(Kind.PRESENCE)
+                self._merge(self._parents[path], PathNoise(), noise.calls)
+                for leaf in self._leaves[path]:
+                    self._merge(leaf, PathNoise({Kind.VALUE}), set())
+            if noise.kinds:
+                self._merge(path, noise, noise.calls)
+
+    def _merge(self, path: str, noise: PathNoise, calls: set[int]) -> None:
+        into = self.paths.setdefault(self._general(path), PathNoise())
+        into.kinds |= noise.kinds
+        into.types |= noise.types
+        into.calls |= calls
+        into.low, into.high = min(into.low, noise.low), max(into.high, noise.high)
+
+    def _general(self, path: str) -> str:
+        # The path with `.*` for names that are data.
+        if not self._data:
+            return path
+        if path not in self._known:
+            at = "$"
+            for step in STEPS.findall(path):
+                at = self._data.get(at + step, at + step)
+            self._known[path] = at
+        return self._known[path]
+
+    def at(self, path: str) -> PathNoise | None:
+        """Return how a path varies; None if it does not."""
+        return self.paths.get(self._general(path))
 
     def kinds(self, path: str) -> set[Kind]:
-        """Return how a path varies; an empty set if it does not."""
-        return self.paths[path].kinds if path in self.paths else set()
+        """Return in which ways a path varies; an empty set if it does not."""
+        found = self.at(path)
+        return set() if found is None else found.kinds
+
+    def place(self, seen: Seen) -> str:
+        """Return the path at which a difference counts."""
+        is_name = seen.kind is Kind.PRESENCE and Kind.NAMES in self.kinds(seen.parent)
+        return self._general(seen.parent if is_name else seen.path)
 
     def explains(self, seen: Seen) -> bool:
         """Return whether a difference is no more than the baseline has shown."""
-        kinds = self.kinds(seen.path)
+        found = self.at(seen.path)
+        kinds = set() if found is None else found.kinds
         if seen.kind in (Kind.ORDER, Kind.ELEMENTS):
             return seen.kind in kinds
         if seen.kind is Kind.PRESENCE:
             return Kind.PRESENCE in kinds or Kind.NAMES in self.kinds(seen.parent)
-        if Kind.TYPE in kinds and type_name(seen.other) in self.paths[seen.path].types:
+        if found is not None and type_name(seen.other) in found.types:
             return True
         return seen.kind is not Kind.TYPE and bool(kinds & {Kind.VALUE, Kind.TEXT, Kind.NUMBER})
 
@@ -259,10 +310,8 @@ def _fields(one: dict[str, Any], other: dict[str, Any], path: str) -> Iterator[t
 def _missing(one: dict[str, Any], other: dict[str, Any], path: str) -> list[Seen]:
     if one.keys() == other.keys():
         return []
-    return [
-        Seen(field(path, key), Kind.PRESENCE, key in one, key in other, path)
-        for key in sorted(one.keys() ^ other.keys())
-    ]
+    odd = sorted(one.keys() ^ other.keys())
+    return [Seen(field(path, key), Kind.PRESENCE, key in one, (one if key in one else other)[key], path) for key in odd]
 
 
 def _closest(one: list[Any], other: list[Any]) -> list[tuple[int, int]]:

@@ -91,6 +91,12 @@ def test_a_pair_shows_what_varies_and_how(one: Any, other: Any, found: set[tuple
             ["$: {'b': 1} has no counterpart, in whatever order"],
         ),
         ([({"x1": 1, "x2": 1}, {"x3": 1})], {"x4": 1}, {"x5": 1}, []),
+        (
+            [({"x1": 1, "m": 1}, {"x2": 1, "m": 1}), ({"x3": {}}, {"x4": {}})],
+            {"x1": 3, "m": 1},
+            {"x1": 4, "m": 2},
+            ["$.m: 1 became 2"],
+        ),
         ([({"a": 1}, {}), ({"a": 1}, {})], {"a": 1, "b": 1}, {}, ["$.b is missing"]),
     ],
 )
@@ -126,6 +132,14 @@ def test_a_number_is_far_outside_only_beyond_three_times_the_range() -> None:
     assert x.is_far(float("nan"))
     assert not noise.paths["$.y"].is_far(10**400)
     assert x.is_far(10**400)
+
+
+def test_many_fields_that_come_and_go_have_data_for_names() -> None:
+    pairs = [({f"d{number}": {"v": 1}}, {}) for number in range(17)] * 2
+    assert list(find_excess({"d1": {"v": 1}}, {"d1": {"v": 2}, "new": 1}, learn(*pairs))) == []
+    assert learn(*pairs).paths.keys() == {"$", "$.*.v"}
+    few = learn(*(pairs[:16] * 2))
+    assert [one.path for one in find_excess({"d1": {"v": 1}}, {"d1": {"v": 2}, "new": 1}, few)] == ["$.new", "$.d1.v"]
 
 
 def test_long_lists_match_equal_elements_in_any_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 
 from poolproof.bridge.recording import Call
+from poolproof.harness.cli.app import main
+from poolproof.harness.cli.commands import traffic
 from poolproof.harness.model.comparing.comparers import ignore, similar_text
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import Comparing
@@ -187,6 +190,56 @@ def test_a_noisy_model_is_never_accused_and_each_planted_difference_is_found() -
     error = an_answer(outcome="CommandError", error="overloaded, request 1")
     often = compare(*((*row[:3], error if choice.random() < 0.05 else row[3]) for row in samples[:1_000]))
     assert (often.different, len(often.more_errors), often.verdict) == (0, 1, Verdict.FAIL)
+
+
+@pytest.mark.parametrize(
+    ("samples", "code", "told"),
+    [
+        (
+            [({"at": 1, "x": 1}, {"at": 2, "x": 1}, {"at": 3, "x": 1}, {"at": 4, "x": 2})],
+            1,
+            [
+                "DIFFERENT: operation 0 (ask): $.x: 1 became 2",
+                "noise (number): ask $.at (result): calls that differ: 1 within v1, 1 on v2, 0 of them beyond the noise",
+                "no noise: ask $.x (result): calls that differ: 0 within v1, 1 on v2, 1 of them beyond the noise",
+                "FAIL: v2 replacing v1",
+            ],
+        ),
+        (
+            [(1, 2, 3, 4)],
+            3,
+            [
+                "INCONCLUSIVE: everything varies by itself in the answers of ask; give comparers for it",
+                "1 calls: 0 alike (0 not as recorded), 1 vary as the baseline does, 0 different, 0 undecided",
+                "UNKNOWN: v2 replacing v1",
+            ],
+        ),
+        ([(1, 2, 2, 3)], 3, ["undecided: operation 0 (ask): $: 2 became 3"]),
+        (
+            [
+                (
+                    {f"a{n}": 1 for n in range(40)},
+                    {f"a{n}": 2 for n in range(40)},
+                    {f"a{n}": 1 for n in range(40)},
+                    {f"a{n}": 1 for n in range(40)},
+                )
+            ],
+            3,
+            ["10 further paths; --json has them all"],
+        ),
+    ],
+)
+def test_the_command_tells_differences_noise_and_what_is_inconclusive(
+    samples: Any, code: int, told: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = compare(*samples)
+    monkeypatch.setattr(traffic, "compare_recording", lambda *_args, **_options: found)
+    assert main(["compare", "--traffic", "calls.rec"]) == code
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in told), printed
+    assert main(["compare", "--traffic", "calls.rec", "--json"]) == code
+    result = json.loads(capsys.readouterr().out)
+    assert (result["verdict"], len(result["paths"])) == (found.verdict, len(found.paths))
 
 
 def test_comparers_are_read_from_a_file(tmp_path: Path) -> None:
