@@ -35,6 +35,8 @@ MOST_TOLD = 10
 FALSE_ALARM = 1e-4
 """The probability of a false finding by statistics, over all commands and paths of one comparison."""
 ANSWERED = ("result", "CommandError")
+WHOLE = frozenset({Kind.VALUE, Kind.TYPE})
+"""If an object or a list varies in one of these ways, nothing in it is constant."""
 BY_HOOK = Seen("$", Kind.VALUE)
 """A difference that only the hook `compare` sees."""
 
@@ -176,7 +178,7 @@ class _Comparison:
             if first.outcome in ANSWERED:
                 group.leaves.update(leaves(self._answer(first)))
         except Exception:
-            pass
+            return  # a hook raised; it raises again when the call is judged, and then it is told
 
     def _judge(self, first: Op, second: Op, recorded: Op, last: Op) -> str:
         outcomes = self._outcomes[first.command]
@@ -271,9 +273,10 @@ class _Comparison:
     def _find_inconclusive(self) -> list[str]:
         constant: dict[str, bool] = {}
         for (command, _outcome), group in self._groups.items():
-            free = tuple(path for path, noise in group.noise.paths.items() if noise.kinds & FREE)
-            inner = tuple(f"{path}{end}" for path in free for end in (".", "["))
-            stays = any(leaf not in free and not leaf.startswith(inner) for leaf in group.leaves)
+            noise = group.noise
+            free = tuple(f"{path}{end}" for path, one in noise.paths.items() if one.kinds & WHOLE for end in (".", "["))
+            found = {noise.general(leaf) for leaf in group.leaves}
+            stays = any(not noise.kinds(leaf) & FREE and not leaf.startswith(free) for leaf in found)
             if group.leaves:
                 constant[command] = constant.get(command, False) or stays
         return [command for command, stays in constant.items() if not stays]

@@ -22,7 +22,7 @@ MOST_MATCHED = 16
 MARGIN = 3.0
 """A number may leave the range that the baseline showed by so many times the width of that range."""
 
-STEPS = re.compile(rf"{ANY_FIELD}|\[\*\]")
+STEPS = re.compile(rf"{ANY_FIELD}|\.\*|\[\*\]")
 TYPE_NAMES = {type(None): "null", bool: "boolean", str: "text", dict: "object", list: "list"}
 
 MOST_FIELDS = 16
@@ -138,15 +138,8 @@ class Noise:
             if noise.kinds:
                 self._merge(path, noise, noise.calls)
 
-    def _merge(self, path: str, noise: PathNoise, calls: set[int]) -> None:
-        into = self.paths.setdefault(self._general(path), PathNoise())
-        into.kinds |= noise.kinds
-        into.types |= noise.types
-        into.calls |= calls
-        into.low, into.high = min(into.low, noise.low), max(into.high, noise.high)
-
-    def _general(self, path: str) -> str:
-        # The path with `.*` for names that are data.
+    def general(self, path: str) -> str:
+        """Return the path with `.*` for names that are data."""
         if not self._data:
             return path
         if path not in self._known:
@@ -158,7 +151,7 @@ class Noise:
 
     def at(self, path: str) -> PathNoise | None:
         """Return how a path varies; None if it does not."""
-        return self.paths.get(self._general(path))
+        return self.paths.get(self.general(path))
 
     def kinds(self, path: str) -> set[Kind]:
         """Return in which ways a path varies; an empty set if it does not."""
@@ -168,7 +161,7 @@ class Noise:
     def place(self, seen: Seen) -> str:
         """Return the path at which a difference counts."""
         is_name = seen.kind is Kind.PRESENCE and Kind.NAMES in self.kinds(seen.parent)
-        return self._general(seen.parent if is_name else seen.path)
+        return self.general(seen.parent if is_name else seen.path)
 
     def explains(self, seen: Seen) -> bool:
         """Return whether a difference is no more than the baseline has shown."""
@@ -181,6 +174,13 @@ class Noise:
         if found is not None and type_name(seen.other) in found.types:
             return True
         return seen.kind is not Kind.TYPE and bool(kinds & {Kind.VALUE, Kind.TEXT, Kind.NUMBER})
+
+    def _merge(self, path: str, noise: PathNoise, calls: set[int]) -> None:
+        into = self.paths.setdefault(self.general(path), PathNoise())
+        into.kinds |= noise.kinds
+        into.types |= noise.types
+        into.calls |= calls
+        into.low, into.high = min(into.low, noise.low), max(into.high, noise.high)
 
 
 def observe(one: Any, other: Any, comparers: Sequence[Comparer] = (), path: str = "$") -> list[Seen]:  # noqa: ANN401

@@ -135,7 +135,7 @@ def test_a_number_is_far_outside_only_beyond_three_times_the_range() -> None:
 
 
 def test_many_fields_that_come_and_go_have_data_for_names() -> None:
-    pairs = [({f"d{number}": {"v": 1}}, {}) for number in range(17)] * 2
+    pairs: list[tuple[Any, Any]] = [({f"d{number}": {"v": 1}}, {}) for number in range(17)] * 2
     assert list(find_excess({"d1": {"v": 1}}, {"d1": {"v": 2}, "new": 1}, learn(*pairs))) == []
     assert learn(*pairs).paths.keys() == {"$", "$.*.v"}
     few = learn(*(pairs[:16] * 2))

@@ -77,6 +77,13 @@ def test_a_command_of_which_everything_is_noise_is_inconclusive() -> None:
     assert (found.inconclusive, found.verdict) == (("ask",), Verdict.UNKNOWN)
     constant = compare(({"a": "x", "b": 1}, {"a": "y", "b": 1}, {"a": "z", "b": 1}, {"a": "w", "b": 1}))
     assert (constant.inconclusive, constant.verdict) == ((), Verdict.PASS)
+    named = compare(({"x1": 1, "x2": 1, "m": 1}, {"x3": 1, "m": 1}, {"x4": 2, "m": 1}, {"x5": 3, "m": 1}))
+    assert (named.inconclusive, named.verdict) == ((), Verdict.PASS)
+    assert [(one.path, one.kinds) for one in named.paths] == [("$", ("names",)), ("$.*", ("value",))]
+    data = ({"x1": 1, "x2": 1}, {"x3": 1}, {"x4": 2}, {"x5": 3})
+    assert compare(data).inconclusive == ("ask",)
+    object_or_null = ({"x": {"y": 1}}, {"x": {"y": 1}}, {"x": None}, {"x": None})
+    assert compare(object_or_null).inconclusive == ("ask",)
     text = ("the cat sat", "the cat sits", "a cat sat", "the cats sat")
     assert compare(text).inconclusive == ("ask",)
     assert compare(text, comparing=Comparing(comparers=(similar_text(ratio=0.5),))).verdict is Verdict.PASS
@@ -200,7 +207,7 @@ def test_a_noisy_model_is_never_accused_and_each_planted_difference_is_found() -
             1,
             [
                 "DIFFERENT: operation 0 (ask): $.x: 1 became 2",
-                "noise (number): ask $.at (result): calls that differ: 1 within v1, 1 on v2, 0 of them beyond the noise",
+                "noise (number): ask $.at (result): calls that differ: 1 within v1, 1 on v2, 0 of them beyond",
                 "no noise: ask $.x (result): calls that differ: 0 within v1, 1 on v2, 1 of them beyond the noise",
                 "FAIL: v2 replacing v1",
             ],
