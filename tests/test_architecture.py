@@ -81,6 +81,7 @@ PURE_PATHS = """
     harness/fakes/models/{answers,service}
     harness/history/{chart_data,codec,columns,equality,gathering,growth,history,joining,metrics,overlap,recovery,replay,stats,tables}
     harness/model/{binary,backend,checker,composition,docstring,errors,evidence,fault,intended,op,scenario,verdict,workload}
+    harness/model/comparing/{comparers,noise}
     harness/model/timing/{budget,load}
     harness/mutation/{journals,markdown,matrix,mutant}
     harness/mutation/generated/{draw,equivalents,hunted,page,verdicts}

@@ -31,6 +31,7 @@ from poolproof.harness.model.workload import Size
 from poolproof.harness.readiness.documents import examine_documents
 from poolproof.harness.run.runner import Request, run
 from poolproof.harness.subjects.pools import as_subject
+from poolproof.harness.traffic.comparing import read_comparing
 from poolproof.migration import Plan
 from poolproof.pool_v1.pool import UNSUPPORTED
 from poolproof.pool_v2 import PoolV2
@@ -232,6 +233,12 @@ def test_the_ledger_of_the_tutorial_is_one(tmp_path: Path) -> None:
     found = find_scenarios([str(tmp_path / "calls.py")])
     declared = declare(found, read_ledger(tmp_path / "ledger.toml"), "pools:Old", "pools:New")
     assert {entry.pool for each in declared for entry in each.intended_differences} == {"pools:Old", "baseline"}
+
+
+def test_the_comparers_of_the_traffic_page_are_read_from_a_file(tmp_path: Path) -> None:
+    [file] = _blocks(ROOT / "docs" / "how-to" / "traffic.md", "toml")
+    (tmp_path / "comparers.toml").write_text(file)
+    assert len(read_comparing(tmp_path / "comparers.toml").comparers) == file.count("$")
 
 
 def test_every_command_and_capability_is_on_its_page() -> None:

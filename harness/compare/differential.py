@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from poolproof.harness.history.equality import VOLATILE, same_json, without
+from poolproof.harness.model.comparing.comparers import find_unequal, leave_out, short
 from poolproof.harness.model.intended import Comparing, DifferenceKind
 from poolproof.harness.model.op import Op, OpType
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:  # so that an application that migrates does not import the hi
 VERBATIM_COMMANDS = frozenset({"echo"})
 """The answers of these commands equal the request, so no field of them is volatile."""
 
-LONGEST_TOLD = 80
 USUAL = Comparing()
 
 
@@ -87,16 +87,25 @@ def compare_ops(one: Op, other: Op, comparing: Comparing = USUAL) -> OpDifferenc
         unknown = OpType.INFO in (one.type, other.type)
         kind = DifferenceKind.INDETERMINATE if unknown else DifferenceKind.ERROR_CLASS
         return _differ(one, kind, f"the outcome {one.outcome} became {other.outcome}")
-    before, after = _answer(one, comparing), _answer(other, comparing)
-    if comparing.compare is None and same_json(before, after):
-        return None
+    before, after = answer_of(one, comparing), answer_of(other, comparing)
+    told = f"{short(before)} became {short(after)}"
+    if comparing.compare is None:
+        if same_json(before, after):
+            return None
+        if comparing.comparers and not (told := find_unequal(before, after, comparing.comparers)):
+            return None
     if one.outcome == "result":
-        return _differ(one, DifferenceKind.VALUE, f"{_short(before)} became {_short(after)}")
-    return _differ(one, DifferenceKind.ERROR_TEXT, f"the error {_short(before)} became {_short(after)}")
+        return _differ(one, DifferenceKind.VALUE, told)
+    return _differ(one, DifferenceKind.ERROR_TEXT, f"the error {told}")
+
+
+def answer_of(op: Op, comparing: Comparing) -> object:
+    """Return the part of an operation to compare, without what is ignored."""
+    return leave_out(_answer(op, comparing), comparing.comparers)
 
 
 def _answer(op: Op, comparing: Comparing) -> object:
-    # The part of an operation to compare; the text of a pool's own errors names pids and times, so it is left out.
+    # The text of a pool's own errors names pids and times, so it is left out.
     if comparing.clean is not None:
         return comparing.clean(op)
     if op.outcome == "result":
@@ -115,8 +124,3 @@ def _differ(op: Op, kind: DifferenceKind, what: str, *, told: str = "") -> OpDif
 
 def _name(op: Op) -> str:
     return f"operation {op.index} ({op.command})"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_TOLD else f"{text[: LONGEST_TOLD - 3]}…"

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
+from poolproof.harness.model.comparing.comparers import Comparer
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.op import Op
 
@@ -92,13 +93,15 @@ class Comparing(msgspec.Struct, frozen=True, kw_only=True):
     """How a scenario compares answers. Each hook gets whole operations, so it sees errors too.
 
     `ignore` returns whether to skip a pair. `compare` returns whether the two operations count as equal. `clean`
-    returns the part of one operation to compare, in place of its result or its command error. A hook that raises leaves
-    its pair undecided.
+    returns the part of one operation to compare, in place of its result or its command error. `comparers` compare parts
+    of that by their JSON paths (see poolproof.harness.model.comparing.comparers); `compare` overrides them. A hook that
+    raises leaves its pair undecided.
     """
 
     compare: Callable[[Op, Op], bool] | None = None
     ignore: Callable[[Op, Op], bool] | None = None
     clean: Callable[[Op], object] | None = None
+    comparers: tuple[Comparer, ...] = ()
 
 
 class Excuse(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from poolproof.bridge import Capability, PoolConfig, PoolError
 from poolproof.bridge.recording import Recording, RecordingError, read_recording
+from poolproof.harness.compare.differential import USUAL
 from poolproof.harness.model.errors import RunError, UsageError
 from poolproof.harness.model.intended import Comparing
 from poolproof.harness.run.names import pool_name
@@ -16,17 +17,26 @@ from poolproof.harness.traffic.replay import replay
 
 
 def compare_recording(
-    path: Path, baseline: Subject, candidate: Subject, *, workers: int, speed: float
+    path: Path,
+    baseline: Subject,
+    candidate: Subject,
+    *,
+    workers: int,
+    speed: float = 1.0,
+    comparing: Comparing = USUAL,
 ) -> TrafficComparison:
-    """Replay the recording on both pools, one after the other. Raises UsageError if it cannot be read."""
+    """Replay the recording twice on the baseline and once on the candidate, one after the other, and compare.
+
+    Raises UsageError if the recording cannot be read, and RunError if a pool cannot be started.
+    """
     if not 0.01 <= speed <= 1000:
         raise UsageError(f"--speed {speed:g}: must be a number from 0.01 to 1000")
     try:
         recording = read_recording(path)
     except RecordingError as error:
         raise UsageError(f"--traffic: {error}") from error
-    one, other = (_replay(recording, subject, workers, speed) for subject in (baseline, candidate))
-    return compare_traffic(recording.calls, one, other, Comparing(), recording.damage)
+    one, again, other = (_replay(recording, subject, workers, speed) for subject in (baseline, baseline, candidate))
+    return compare_traffic(recording.calls, one, again, other, comparing, recording.damage)
 
 
 def _replay(recording: Recording, subject: Subject, workers: int, speed: float) -> list[Answer]:

@@ -8,6 +8,7 @@ import pytest
 
 from poolproof.bridge import CallTimeout, CircuitOpen, CommandError, Sent
 from poolproof.harness.history.history import Op
+from poolproof.harness.model.comparing.comparers import ignore, tolerance
 from poolproof.harness.model.intended import Comparing
 from poolproof.migration.shadowing.comparing import Answer, Compared, TooLarge, compare_answers, copy_value
 
@@ -25,6 +26,12 @@ def test_answers_are_compared_by_type_and_value_without_what_is_volatile() -> No
     assert _compare(GOOD, REFUSED).mismatch == "get: the outcome result became CommandError"
     assert _compare(REFUSED, REFUSED) == Compared()
     assert "the error 'no such key' became 'gone'" in _compare(REFUSED, Answer.of_error(CommandError("gone"))).mismatch
+
+
+def test_comparers_decide_about_copies_too() -> None:
+    other = Answer("result", {"value": 2})
+    assert _compare(GOOD, other, comparers=(tolerance("$.value", absolute=1),)) == Compared()
+    assert _compare(GOOD, other, comparers=(ignore("$.id"),)).mismatch == "get: at $.value: 1 became 2"
 
 
 @pytest.mark.parametrize("error", [CallTimeout("late", sent=Sent.YES), CircuitOpen("no workers"), ValueError("a bug")])

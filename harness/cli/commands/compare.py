@@ -140,14 +140,35 @@ def compare_command(
     speed: Annotated[
         float, typer.Option(help="How much faster than recorded --traffic is replayed, 0.01 to 1000.")
     ] = 1.0,
+    comparers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file that says how --traffic compares answers.")
+    ] = None,
+    ignored: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ignore",
+            metavar="PATH",
+            help="A part of the answers that --traffic does not compare, such as $.usage.created; may be repeated.",
+        ),
+    ] = None,
 ) -> int:
     """Run every scenario on both pools, and decide whether the candidate may safely replace the baseline.
 
-    With --traffic, recorded calls take the place of the scenarios: exit code 1 if the candidate answers a call in
-    another way than the baseline, 3 if the baseline's own answers vary.
+    With --traffic, recorded calls take the place of the scenarios, twice on the baseline: exit code 1 if the candidate
+    differs from the baseline by more than the baseline from itself, 3 if that cannot be decided.
     """
     if traffic is not None:
-        return compare_traffic(traffic, baseline, candidate, workers, speed, as_json=as_json)
+        return compare_traffic(
+            traffic,
+            (baseline, candidate),
+            workers,
+            speed,
+            comparers=comparers,
+            ignored=ignored or (),
+            as_json=as_json,
+        )
+    if comparers is not None or ignored:
+        raise UsageError("--comparers and --ignore need --traffic; a scenario has its own comparing=")
     minimum = _minimum(least_cells, least_lines, coverage=coverage or bool(coverage_source))
     prepared = prepare(
         scenarios or [],
