@@ -41,7 +41,6 @@ EXCHANGE = (EventKind.ENQUEUE, EventKind.ACCEPT, EventKind.SEND, EventKind.RECEI
 
 KINDS: tuple[Checker, ...] = (
     *checkers.CORE,
-    checkers.Audit(),
     checkers.BoundedStart(timeout_s=10.0),
     checkers.CloseBounded(within_s=5.0),
     checkers.Deadlines(slack_s=0.5),

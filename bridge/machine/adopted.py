@@ -20,17 +20,18 @@ def reap_adopted(processes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def await_adopted(processes: Iterable[tuple[int, int]], timeout_s: float) -> None:
-    """Reap these killed processes, and what is left of the groups that they led; wait at most `timeout_s` seconds."""
-    left = list(processes)
+    """Reap these killed processes, and what is left of the groups that they led; wait at most `timeout_s` seconds.
+
+    A process may become this program's child only when its parent, which may be another of these processes, has ended.
+    """
+    killed = list(processes)
     deadline = deadline_ns(timeout_s)
-    leaders = [pid for pid, _ in left]
-    while left or leaders:
-        left = reap_adopted(left)
-        leaders = [pid for pid in leaders if is_child_left(-pid)]
-        if now_ns() >= deadline:
+    while True:
+        alive = any(start_ticks(pid) == ticks for pid, ticks in killed)
+        left = [*reap_adopted(killed), *(pid for pid, _ in killed if is_child_left(-pid))]
+        if not (alive or left) or now_ns() >= deadline:
             return
-        if left or leaders:
-            CLOCK.sleep(LOOK_S)
+        CLOCK.sleep(LOOK_S)
 
 
 def is_child_left(who: int) -> bool:

@@ -80,7 +80,11 @@ class Dispatch:
         self._left = 0
         self._shut = False
         _living.add(self)
-        self._start_thread()
+        try:
+            self._start_thread()
+        except RuntimeError:  # no thread can be started
+            self._parking.close()
+            raise
 
     def submit(
         self,

@@ -15,6 +15,7 @@ PoolV2. The steps complete the call's future however they end, also if they are 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -89,10 +90,13 @@ class Parking:
         self._delegate = delegate
         self._owner_pid = os.getpid()
         self._waiting: dict[int, int] = {}  # the number of the call that waits, or has waited, at a descriptor
-        self._epoll = select.epoll()
         self._polls = Polls()
-        self._end_fd = os.eventfd(0)
-        self._epoll.register(self._end_fd, select.EPOLLIN)
+        with contextlib.ExitStack() as opened:
+            self._epoll = opened.enter_context(select.epoll())
+            self._end_fd = os.eventfd(0)
+            opened.callback(os.close, self._end_fd)
+            self._epoll.register(self._end_fd, select.EPOLLIN)
+            opened.pop_all()
 
     def begin(self, future: Pending, steps: Steps[None], require_open: Callable[[], None]) -> None:
         """Take the first steps of the call, up to the first wait that is not over. Raises what `require_open` raises.

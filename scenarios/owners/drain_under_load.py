@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, FaultLanded, OneOutcome
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import steady
@@ -29,7 +29,6 @@ SCENARIO = Scenario(
             at_least={"PoolClosed": 1, "result": 1},
             guarantees=("G3", "G22"),
         ),
-        Audit(),
         FaultLanded(kinds=(FaultKind.DRAIN,)),
         OrderlyLife(),
         *CORE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poolproof.bridge import Capability
-from poolproof.harness.checkers import CORE, Audit, FaultLanded, OneOutcome
+from poolproof.harness.checkers import CORE, FaultLanded, OneOutcome
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import steady
@@ -26,7 +26,6 @@ SCENARIO = Scenario(
     config={"call_timeout_s": PATIENT_S, "checkout_timeout_s": PATIENT_S},
     checkers=(
         OneOutcome(allowed=frozenset({"result"}), guarantees=("G3",)),
-        Audit(),
         FaultLanded(kinds=(FaultKind.RESIZE,)),
         OrderlyLife(),
         FullCapacity(),

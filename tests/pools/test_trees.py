@@ -144,6 +144,12 @@ def test_a_daemon_that_a_worker_has_forked_ends_with_a_crash_where_groups_are_pe
     """It has executed no program, so its environment is that of the zygote, and its parent is gone."""
     if not permitted():
         pytest.skip("this process may make no control groups, or the pool was told so")
+    pool.warm_up()
+    own = Path("/proc/self/cgroup").read_text()
+    workers = [worker.pid for worker in pool.status().workers]
+    wait_until(
+        lambda: all(Path(f"/proc/{pid}/cgroup").read_text() != own for pid in workers), "the workers are in groups"
+    )
     daemon = pool.execute("daemon")
     assert start_ticks(daemon) is not None
     with pytest.raises(WorkerCrashed):
