@@ -12,7 +12,7 @@ from poolproof.harness.history.recovery import Recovery
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Decision, Verdict
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "1.6"
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     is the way in which the pool was called, `observed` whether it had an observer. `unasked` are checkers that such a
     run cannot decide, so that another run must. `not_asked` are checkers that the pool was not asked, since it declares
     that it cannot show the evidence, each with the evidence: ("lives", "events"). `blind`: the whole scenario was
-    skipped for that reason.
+    skipped for that reason. `lacks` are the capabilities for whose lack it was skipped.
     """
 
     scenario: str
@@ -82,6 +82,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     unasked: tuple[str, ...] = ()
     not_asked: tuple[tuple[str, str], ...] = ()
     blind: bool = False
+    lacks: tuple[str, ...] = ()
 
     @property
     def made_in(self) -> str:
@@ -133,6 +134,11 @@ class ScenarioComparison(msgspec.Struct, frozen=True, kw_only=True):
     configuration: str = ""
     baseline_more: tuple[RunResult, ...] = ()
     candidate_more: tuple[RunResult, ...] = ()
+
+    @property
+    def asked_of_candidate_alone(self) -> bool:
+        """Whether only the candidate was run, because the baseline lacks a capability that the scenario needs."""
+        return bool(self.baseline.lacks) and not self.candidate.skipped
 
     @property
     def runs(self) -> tuple[tuple[RunResult, tuple[RunResult, ...]], tuple[RunResult, tuple[RunResult, ...]]]:

@@ -296,7 +296,8 @@ def _gaps(row: ScenarioComparison) -> list[str]:
         skipped = row.baseline if row.baseline.skipped else row.candidate
         if skipped.blind:  # listed once, as not asked
             return told
-        told.append(f"{row.name} was run on one of the two pools only: {skipped.skipped}")
+        if not row.asked_of_candidate_alone:
+            told.append(f"{row.name} was run on one of the two pools only: {skipped.skipped}")
     told += [f"{row.name}: {sentence}" for sentence in row.undecided]
     for result in row.all_runs:
         if result.skipped:

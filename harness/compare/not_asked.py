@@ -1,6 +1,9 @@
 """Lists the checkers that were not run on a pool, because the pool declares that it cannot show the evidence they need.
 
 Pure. Such a checker counts neither as passed nor as undecided: the decision says nothing about it.
+
+A scenario that needs a capability which the baseline lacks is run on the candidate alone, and its result counts. It is
+listed here too.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ class NotAsked:
         for run in (row.baseline, row.candidate):
             if run.skipped and run.blind:
                 self._scenarios.setdefault(run.pool, {}).setdefault(run.skipped, {})[row.name] = None
+            elif run is row.baseline and row.asked_of_candidate_alone:
+                reason = f"asked of {row.candidate.pool} alone, since {run.skipped}"
+                self._scenarios.setdefault(run.pool, {}).setdefault(reason, {})[row.name] = None
             for checker, evidence in run.not_asked:
                 self._checkers.setdefault((run.pool, evidence), {}).setdefault(checker, set()).add(row.name)
 

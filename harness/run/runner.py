@@ -60,6 +60,7 @@ def run(
             verdict=Verdict.UNKNOWN,
             skipped=reason,
             blind=bool(why_blind(scenario, subject, request)),
+            lacks=tuple(sorted(scenario.needs - subject.capabilities)),
         )
     size = size_of(scenario, request)
     options = scenario.options_for(subject.name)

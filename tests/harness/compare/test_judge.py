@@ -180,6 +180,21 @@ def test_a_scenario_that_one_pool_skipped_is_inconclusive(
     assert "lacks kill" in judged.reasons[0]
 
 
+def test_a_scenario_whose_capability_the_baseline_lacks_is_asked_of_the_candidate_alone(decide: Judge) -> None:
+    lacking = result("v1", skipped="v1 lacks resize", lacks=("resize",))
+    judged = decide(lacking, GOOD_V2)
+    assert judged.decision is Decision.SAFE
+    assert judged.not_asked == ("tiny: asked of v2 alone, since v1 lacks resize",)
+    assert decide(lacking, result("v2", found("fifo", FAIL))).decision is Decision.UNSAFE
+    assert decide(lacking, SKIPPED_V2).decision is Decision.INCONCLUSIVE
+
+
+def test_a_scenario_whose_capability_the_candidate_lacks_is_inconclusive(decide: Judge) -> None:
+    judged = decide(GOOD_V1, result("v2", skipped="v2 lacks resize", lacks=("resize",)))
+    assert judged.decision is Decision.INCONCLUSIVE
+    assert judged.reasons == ("tiny was run on one of the two pools only: v2 lacks resize",)
+
+
 def test_a_scenario_that_both_pools_skipped_is_a_warning(tiny: Callable[..., Any]) -> None:
     scenarios = [tiny(), tiny(name="other")]
     rows = [
