@@ -120,9 +120,10 @@ def run_jobs(
                 running.discard(job)
         return result
 
+    futures: dict[Future[RunResult], int] = {}
     executor = ThreadPoolExecutor(max_workers=max(1, jobs), thread_name_prefix="job")
     try:
-        futures: dict[Future[RunResult], int] = {
+        futures = {
             executor.submit(carry_out, runs[place]): place
             for place in sorted(range(len(runs)), key=lambda place: -runs[place].scenario.budget_s)
         }
@@ -138,6 +139,8 @@ def run_jobs(
             raise
         partial.interrupted = True
         partial.why = partial.why or INTERRUPTED
+        ended = [future for future in futures if future.done() and future.exception() is None]
+        results |= {futures[future]: future.result() for future in ended}
     finally:
         stopping.set()
         executor.shutdown(wait=False, cancel_futures=True)

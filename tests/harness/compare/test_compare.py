@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from poolproof.harness.compare.catalogue import find_scenarios
 from poolproof.harness.compare.compare import compare, measure_speeds
 from poolproof.harness.compare.comparison import Comparison, RunResult, Speed
 from poolproof.harness.compare.jobs.jobs import JOB_EXTRA_S, Partial, PlannedRun, run_jobs
+from poolproof.harness.compare.jobs.stalls import Stalls
 from poolproof.harness.compare.stored.reanalysis import reanalyze
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, RunError
@@ -377,17 +379,35 @@ def test_when_its_time_is_over_a_comparison_begins_no_run_and_is_not_safe(
     assert not partial.interrupted
 
 
+class AllEnd(Stalls):
+    """Waits until the last run was begun, so that all results are there when the first of them is looked at."""
+
+    def __init__(self, last: threading.Event) -> None:
+        super().__init__()
+        self._last = last
+
+    def begin(self) -> None:
+        super().begin()
+        assert self._last.wait(LIMIT_S)
+        time.sleep(0.1)  # until its exception is there, too; if not, the test proves less
+
+
 def test_an_interrupted_comparison_tells_what_has_ended(tiny: Callable[..., Any], tmp_path: Path) -> None:
     partial = Partial()
+    interrupted = threading.Event()
 
     def start(scenario: Any, subject: Any, request: Any, out: Any) -> FakeJob:
         if subject is V2:
+            interrupted.set()
             raise KeyboardInterrupt
         return fake_jobs(scenario, subject, request, out)
 
-    runs = planned([tiny()], (V1, V2))
-    first, second = run_jobs(runs, tmp_path, jobs=1, start_job=start, progress=Log(), partial=partial)
-    assert (first.verdict, second.trouble) == (Verdict.PASS, "the comparison was interrupted before this run ended")
+    runs = planned([tiny(name=f"tiny_{number}") for number in range(20)], (V1,)) + planned([tiny()], (V2,))
+    *ended, last = run_jobs(
+        runs, tmp_path, jobs=1, start_job=start, progress=Log(), partial=partial, stalls=AllEnd(interrupted)
+    )
+    assert {result.verdict for result in ended} == {Verdict.PASS}, "whichever of them the interrupt came before"
+    assert last.trouble == "the comparison was interrupted before this run ended"
     assert partial.interrupted
     with pytest.raises(KeyboardInterrupt):
         run_jobs(runs, tmp_path, jobs=1, start_job=start, progress=Log())
