@@ -192,8 +192,9 @@ class Control:
 
     def _take(self, entry: Entry, otherwise: str) -> None:
         if entry.trouble:
-            self.trouble = f"{entry.trouble}; {otherwise}"
-            logger.error("the state of the migration is lost: %s", one_line(self.trouble))
+            trouble = f"{entry.trouble}; {otherwise}"
+            logger.error("the state of the migration is lost: %s", one_line(trouble))
+            self.trouble = trouble  # after the log: whoever sees the state finds the reason there
             return
         self._unwritten = None  # the process that wrote this entry replaced our pending change
         if self.trouble:

@@ -165,7 +165,8 @@ def test_a_breach_rolls_back_by_itself_says_why_and_ends_calls_where_they_are(
         v2.crash_next = Sent.YES
         with pytest.raises(WorkerCrashed):
             pool.execute("echo")
-    until(lambda: pool.position == Position(), "it rolls back")
+    until(lambda: told and told[-1].after == Position(), "it rolls back, and its listener is told")
+    assert pool.position == Position()
     assert told[-1].why == "errors: the last 5 calls of v2 all failed; the latest error: WorkerCrashed"
     assert told[-1].who.startswith("guardrail of ")
     assert any(r.levelno == logging.WARNING and "all failed" in r.getMessage() for r in caplog.records)

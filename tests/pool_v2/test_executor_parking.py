@@ -237,6 +237,7 @@ def test_large_bytes_arrive_as_they_are(kind: Callable[[int], Any], shared_bytes
 
 def test_workers_that_are_killed_in_large_calls_leave_no_descriptor_and_no_segment(until: Callable[..., Any]) -> None:
     options = PoolConfig(lazy=True, max_frame_bytes=2**30, start_failures_to_open=1000)
+    killed: set[int] = set()
     with PoolExecutor(2, config=options) as executor:
         for size in (1_000_000, 16_000_000):
             value = bytes(size)
@@ -246,9 +247,11 @@ def test_workers_that_are_killed_in_large_calls_leave_no_descriptor_and_no_segme
                     if worker.pid:
                         with suppress(ProcessLookupError):
                             os.kill(worker.pid, signal.SIGKILL)
+                            killed.add(worker.pid)
                 for future in futures:
                     error = future.exception(LIMIT_S)
                     assert error is None or isinstance(error, CallCrashed)
+        until(lambda: not killed & {worker.pid for worker in executor.pool.status().workers}, "their ends are noticed")
         assert executor.submit(give, value).result(LIMIT_S) == value
         until(lambda: _segments() <= 2 * 2, "a segment of each living worker: its descriptor, and that of its mapping")
         assert executor._dispatch._parking.running == {}

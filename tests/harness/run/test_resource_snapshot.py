@@ -96,10 +96,16 @@ def test_a_left_descriptor_is_found_with_what_it_points_to() -> None:
     before = take_census()
     fd = os.open(os.devnull, os.O_RDONLY)
     try:
-        assert leftovers_since(before, patience_s=0.0).descriptors == (f"{fd} -> /dev/null",)
+        left = leftovers_since(before, patience_s=0.0).descriptors
+        assert _but_passing(left) == [f"{fd} -> /dev/null"]
     finally:
         os.close(fd)
-    assert leftovers_since(before, patience_s=0.0) == Leftovers()
+    assert _but_passing(leftovers_since(before, patience_s=0.0).descriptors) == []
+
+
+def _but_passing(descriptors: tuple[str, ...]) -> list[str]:
+    """Without the files of /proc that another thread of this process reads at the same moment."""
+    return [one for one in descriptors if " -> /proc/" not in one]
 
 
 def test_a_left_thread_is_found_by_its_name() -> None:
