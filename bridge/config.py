@@ -42,7 +42,7 @@ THREAD_VARIABLES = (
 OUTPUTS = (None, "forward", "log", "keep", "drop")
 LOCAL_OPTIONS = ("zygote", "preload", "worker_cpus", "max_memory_bytes")
 """The options that need the workers on this machine."""
-IDLE_ORDERS = ("rotate", "hot")
+IDLE_ORDERS = (None, "rotate", "hot")
 AFFINITIES = ("strict", "prefer", "none")
 OPTIONAL_DURATIONS = (
     "call_timeout_s",
@@ -83,7 +83,8 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     directory), or "drop". None means "keep" for pools and "forward" for PoolExecutor. The last lines of stderr are part
     of the error of a worker that dies in any case.
     `idle_order` is "rotate" (the worker that was idle longest serves next, so that all workers are used equally) or
-    "hot" (the worker that served last serves next, because its caches are warm).
+    "hot" (the worker that served last serves next, because its caches are warm). None means "rotate" for pools and
+    "hot" for PoolExecutor.
     `placement` says where the workers run, if not on this machine: `Agents` or `Ray`; not with the `LOCAL_OPTIONS`.
     Then nothing is shared through memory.
     """
@@ -119,7 +120,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
     ping_interval_s: float | None = None
     ping_timeout_s: float = 5.0
     max_idle_pings: int = 1
-    idle_order: str = "rotate"
+    idle_order: str | None = None
     start_failures_to_open: int = 5
     circuit_reset_s: float = 2.0
     state_commands: frozenset[str] = STATE_COMMANDS
@@ -161,7 +162,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.worker_output not in OUTPUTS:
             raise ConfigError(f"worker_output {self.worker_output!r}: must be None or one of {', '.join(OUTPUTS[1:])}")
         if self.idle_order not in IDLE_ORDERS:
-            raise ConfigError(f"idle_order {self.idle_order!r}: must be one of {', '.join(IDLE_ORDERS)}")
+            raise ConfigError(f"idle_order {self.idle_order!r}: must be None or one of {', '.join(IDLE_ORDERS[1:])}")
         pair = self.snapshot_commands
         if pair is not None and not (
             isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) and name for name in pair)

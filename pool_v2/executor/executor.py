@@ -72,6 +72,7 @@ class PoolExecutor(Executor):
     With `cancel_running`, `cancel` of a future kills and replaces the worker that runs the call.
     `pickler`, such as "cloudpickle", pickles callables, arguments and results in place of the standard library's: a
     module's name, or a module or an object that has `dumps` and `loads`.
+    Of several idle workers, the one that served last gets the next call, unless `idle_order` of `config` says otherwise.
     What workers print appears on this process's stdout and stderr, unless `worker_output` of `config` says otherwise.
     `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
     is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.
@@ -252,6 +253,8 @@ def _configured(config: PoolConfig | None, max_workers: int | None, max_tasks_pe
         changes["workers"] = min(usable_processors(), MOST_WORKERS)
     if config.worker_output is None:
         changes["worker_output"] = "forward"
+    if config.idle_order is None:
+        changes["idle_order"] = "hot"
     config.require_defaults(("max_queue", "checkout_timeout_s"), pool="PoolExecutor")
     # The texts are those of the standard library.
     if max_workers is not None:

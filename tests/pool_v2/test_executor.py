@@ -297,12 +297,21 @@ def test_the_initializer_runs_once_in_each_worker_a_replaced_one_too(
     assert executor.submit(os.getpid).result(LIMIT_S) != first
 
 
+@pytest.mark.parametrize(("order", "served"), [(None, 1), ("rotate", 2), ("hot", 1)])
+def test_the_worker_that_served_last_gets_the_next_call_unless_told_otherwise(
+    make: Callable[..., PoolExecutor], order: str | None, served: int
+) -> None:
+    executor = make(2, config=PoolConfig(idle_order=order))
+    executor.pool.warm_up()
+    assert len({executor.submit(os.getpid).result(LIMIT_S) for _ in range(10)}) == served
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 def test_no_call_is_refused_once_each_worker_has_met_a_few(
     make: Callable[..., PoolExecutor], until: Callable[..., Any], replaced: bool
 ) -> None:
-    """Idle workers take turns, so a call that one has refused may be repeated by another, again and again."""
-    executor = make(2)
+    """If idle workers take turns, a call that one has refused may be repeated by another, again and again."""
+    executor = make(2, config=PoolConfig(idle_order="rotate"))
     executor.pool.warm_up()
     if replaced:
         for number in range(6):
