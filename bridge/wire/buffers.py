@@ -34,6 +34,7 @@ END = b"\x01"
 """The last byte of a payload with buffers: a payload never ends with a zero byte."""
 SCALARS = frozenset({str, int, float, bool, type(None)})
 """Types that JSON carries unchanged."""
+NO_FLOATS = SCALARS - {float}
 BYTES_LIKE = (bytes, bytearray, memoryview)
 TEXT = frozenset({str})
 DEEPEST = 1_100
@@ -157,11 +158,20 @@ def _place(name: str, path: Path) -> str:
     return name + "".join(f"[{key!r}]" for key in path)
 
 
-def require_exact(value: object, name: str) -> None:
-    """Raise NotJsonError if the value has a number or a text that JSON cannot carry."""
-    told = find_inexact(value, name)
-    if told:
-        raise NotJsonError(told)
+def require_finite(value: object, name: str) -> None:
+    """Raise NotJsonError if the value has a number that JSON does not have, for which an encoder writes null."""
+    left = [value]
+    while left:
+        one = left.pop()
+        items = one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,)
+        for item in items:
+            if type(item) in NO_FLOATS:
+                continue
+            if isinstance(item, float):
+                if not isfinite(item):
+                    raise NotJsonError(find_inexact(value, name))
+            elif isinstance(item, (dict, list)):
+                left.append(item)
 
 
 def find_inexact(value: object, name: str) -> str:

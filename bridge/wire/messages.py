@@ -34,7 +34,7 @@ from poolproof.bridge.wire.buffers import (
     has_buffers,
     json_of,
     read_parts,
-    require_exact,
+    require_finite,
 )
 from poolproof.bridge.wire.framing import HEADER_BYTES, MAX_WIRE_BYTES
 
@@ -167,7 +167,7 @@ def encode_request(
         _encoder.encode_into(request, frame, start)
         # The encoder writes null for a number that JSON does not have. `find` is twice as fast as `in`.
         if frame.count(b"null", start) > len(found) if found else frame.find(b"null", start) >= 0:
-            require_exact(sent, "args")
+            require_finite(sent, "args")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         why = find_inexact(args, "args") if isinstance(error, UnicodeEncodeError) else str(error)
         raise InvalidRequest(f"the arguments of {command!r} are not JSON: {why}") from error
@@ -260,7 +260,7 @@ def encode_success(request_id: int, result: object, memory: Memory | None = None
             return _with_buffers(message, found, memory)
     payload = _encoder.encode(_Success(request_id, True, result, _now(UTC)))
     if payload.find(b"null") >= 0:
-        require_exact(result, "result")
+        require_finite(result, "result")
     return payload
 
 
@@ -281,7 +281,7 @@ def encode_part(request_id: int, result: object, *, more: bool) -> bytes | bytea
         return _with_buffers(message, found)
     payload = _encoder.encode(message)
     if b"null" in payload:
-        require_exact(result, "result")
+        require_finite(result, "result")
     return payload
 
 
@@ -294,7 +294,7 @@ def _with_buffers(message: dict[str, Any], found: Found, memory: Memory | None =
     payload = bytearray(128)
     _encoder.encode_into(message, payload, PREFIX_BYTES)
     if payload.count(b"null") > len(found):
-        require_exact(message["result"], "result")
+        require_finite(message["result"], "result")
     append(payload, 0, parts)
     return payload
 

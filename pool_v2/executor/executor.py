@@ -72,7 +72,7 @@ class PoolExecutor(Executor):
     With `cancel_running`, `cancel` of a future kills and replaces the worker that runs the call.
     `pickler`, such as "cloudpickle", pickles callables, arguments and results in place of the standard library's: a
     module's name, or a module or an object that has `dumps` and `loads`.
-    Of several idle workers, the one that served last gets the next call, unless `idle_order` of `config` says otherwise.
+    Of several idle workers, the one that served last gets the next call, unless `idle_order` of `config` says "rotate".
     What workers print appears on this process's stdout and stderr, unless `worker_output` of `config` says otherwise.
     `config` has the pool's other options (a zygote, an environment, limits on age and memory ...); its `call_timeout_s`
     is the default of `timeout_s`, its `workers` the default of `max_workers`. `observer` receives every event.

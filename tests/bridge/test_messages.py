@@ -218,8 +218,16 @@ def test_a_failure_carries_its_sentence() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {"a": object()}, "\ud800", UNSET, float("nan"), {"a": [1, (float("inf"),)]}],
-    ids=["object", "inside", "surrogate", "unset", "nan", "infinite"],
+    [
+        object(),
+        {"a": object()},
+        "\ud800",
+        UNSET,
+        float("nan"),
+        {"a": [1, (float("inf"),)]},
+        {"a": [None, {"b": float("-inf")}]},
+    ],
+    ids=["object", "inside", "surrogate", "unset", "nan", "tuple", "nested"],
 )
 def test_a_result_that_is_not_json_raises_what_a_worker_can_answer(value: object) -> None:
     with pytest.raises((TypeError, ValueError)):
