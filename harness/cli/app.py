@@ -6,30 +6,105 @@ Exit codes: 0 SAFE or passed, 1 UNSAFE or failed, 2 invalid usage, 3 INCONCLUSIV
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from importlib import metadata
-from typing import Annotated, Any
+from copy import copy
+from importlib import import_module, metadata
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.commands import compare, init, run, search, stored, timing
-from poolproof.harness.cli.commands.machine import processes, top
-from poolproof.harness.cli.commands.migration import migrate
-from poolproof.harness.cli.commands.options import Exit
-from poolproof.harness.cli.commands.stored import report
+from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError
 
 NUMBERS = {"int_parsing": "a whole number", "int_from_float": "a whole number", "float_parsing": "a number"}
+HELP = "Tests whether a new worker pool may replace an old one, and helps to switch over."
+FIRST = "Commands to begin with"
+SEARCH = "Search for faults"
+MEASURE = "Measure"
+STORED = "Stored results"
+MACHINE = "Pools and workers of this machine"
 
-app = typer.Typer(
-    name="poolproof",
-    help="Tests whether a new worker pool may replace an old one, and helps to switch over.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+
+class Listed(NamedTuple):
+    """A command: its name, its heading in the help, and its function, or its Typer if it has commands of its own.
+
+    A name of two words is that of a command of the group before it, which imports more than the rest of the group.
+    """
+
+    name: str
+    panel: str
+    module: str
+    attribute: str
+
+
+COMMANDS = (
+    Listed("init", FIRST, "init", "init_command"),
+    Listed("doctor", FIRST, "machine.doctor", "doctor_command"),
+    Listed("compare", FIRST, "compare", "compare_command"),
+    Listed("run", FIRST, "run", "run_command"),
+    Listed("open", FIRST, "stored.report", "open_command"),
+    Listed("migrate", FIRST, "migration.migrate", "app"),
+    Listed("migrate validate", FIRST, "migration.validate", "validate_command"),
+    Listed("shrink", SEARCH, "search.shrink", "shrink_command"),
+    Listed("explore", SEARCH, "search.explore", "explore_command"),
+    Listed("simulate", SEARCH, "search.simulate", "simulate_command"),
+    Listed("selfcheck", SEARCH, "search.selfcheck", "selfcheck_command"),
+    Listed("driver", SEARCH, "search.driver", "driver_app"),
+    Listed("bench", MEASURE, "timing.bench", "bench_command"),
+    Listed("sweep", MEASURE, "timing.sweep", "sweep_command"),
+    Listed("baseline", MEASURE, "timing.baseline", "baseline_app"),
+    Listed("history", MEASURE, "timing.history", "history_command"),
+    Listed("list", STORED, "stored.listing", "list_command"),
+    Listed("report", STORED, "stored.report", "report_command"),
+    Listed("diff", STORED, "stored.diff", "diff_command"),
+    Listed("analyze", STORED, "stored.analyze", "analyze_command"),
+    Listed("site", STORED, "stored.report", "site_command"),
+    Listed("clean", STORED, "stored.clean", "clean_command"),
+    Listed("schema", STORED, "stored.report", "schema_command"),
+    Listed("ps", MACHINE, "machine.processes", "ps_command"),
+    Listed("top", MACHINE, "machine.top", "top_command"),
+    Listed("reap", MACHINE, "machine.processes", "reap_command"),
+    Listed("worker", MACHINE, "machine.processes", "worker_command"),
 )
+"""All commands, in the order in which the help lists them. The modules are below `poolproof.harness.cli.commands`."""
+_PASSES_ON = frozenset({"worker"})
+"""The commands that pass options that they do not know on."""
+
+
+def make_app(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the program that runs these arguments: with all commands, or only with the one that they name.
+
+    Importing all commands takes longer than what many of them do.
+    """
+    app = typer.Typer(name="poolproof", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback(help=HELP)(_about)
+    groups: dict[str, typer.Typer] = {"": app}
+    alone = [one for one in COMMANDS if one.name.split()[0] in words[:1]]
+    for listed in () if "--version" in words[:1] else alone or COMMANDS:
+        above, _, name = listed.name.rpartition(" ")
+        group = groups[above]
+        if above and words[1:2] and words[1] in {known.name for known in group.registered_commands}:
+            continue
+        found: Any = getattr(import_module(f"poolproof.harness.cli.commands.{listed.module}"), listed.attribute)
+        if isinstance(found, typer.Typer):
+            groups[name] = below = copy(found)
+            below.registered_commands = list(found.registered_commands)
+            app.add_typer(below, name=name, rich_help_panel=listed.panel)
+        else:
+            extra = listed.name in _PASSES_ON
+            group.command(
+                name,
+                rich_help_panel=None if above else listed.panel,
+                context_settings={"allow_extra_args": extra, "ignore_unknown_options": extra},
+            )(found)
+    for group in groups.values():
+        for command in group.registered_commands:
+            command.help = command.help or docstring_of(command.callback)  # the help is the docstring; -OO drops it
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -38,8 +113,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def about(
+def _about(
     version: Annotated[
         bool,
         typer.Option(
@@ -47,40 +121,15 @@ def about(
         ),
     ] = False,
 ) -> None:
-    """Tests whether a new worker pool may replace an old one, and helps to switch over."""
-
-
-FIRST, MACHINE = "Commands to begin with", "Pools and workers of this machine"
-
-app.command("init", rich_help_panel=FIRST)(init.init_command)
-app.command("doctor", rich_help_panel=FIRST)(processes.doctor_command)
-app.command("compare", rich_help_panel=FIRST)(compare.compare_command)
-app.command("run", rich_help_panel=FIRST)(run.run_command)
-app.command("open", rich_help_panel=FIRST)(report.open_command)
-app.add_typer(migrate.app, name="migrate", rich_help_panel=FIRST)
-search.add_commands(app)
-timing.add_commands(app)
-stored.add_commands(app)
-app.command("ps", rich_help_panel=MACHINE)(processes.ps_command)
-app.command("top", rich_help_panel=MACHINE)(top.top_command)
-app.command("reap", rich_help_panel=MACHINE)(processes.reap_command)
-app.command(
-    "worker",
-    rich_help_panel=MACHINE,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(processes.worker_command)
-
-for group in (app, *(below.typer_instance for below in app.registered_groups)):
-    assert group is not None
-    for told in group.registered_commands:
-        told.help = told.help or docstring_of(told.callback)  # the help is the docstring, which -OO drops
+    pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
-    command = typer.main.get_command(app)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    command = typer.main.get_command(make_app(words))
     try:
-        code = command.main(None if arguments is None else list(arguments), "poolproof", standalone_mode=False)
+        code = command.main(words, "poolproof", standalone_mode=False)
     except typer.TyperException as error:
         if told := _tell(error):  # empty if no command was given: the help has been printed already
             _complain(told)

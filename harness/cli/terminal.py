@@ -20,7 +20,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from poolproof.bridge.safe_text import one_line
 from poolproof.harness.cli.output import shown
@@ -187,20 +186,3 @@ def show_decision(console: Console, comparison: Comparison) -> None:
         console.print(
             "  INCONCLUSIVE does not mean safe: the report says what would settle the open questions", highlight=False
         )
-
-
-def show_table(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; without a terminal, print lines with tabs for scripts."""
-    if not console.is_terminal:
-        for row in rows:
-            console.file.write("\t".join(map(one_line, row)) + "\n")  # the console would turn tabs into spaces
-        return
-    console.print(make_table(columns, rows))
-
-
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table of these plain texts, each in one line."""
-    table = Table(*map(shown, columns), box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(shown(cell) for cell in row))
-    return table

@@ -8,7 +8,8 @@ import msgspec
 from rich.console import Console
 
 from poolproof.harness.cli.output import Terminal, say_json
-from poolproof.harness.cli.terminal import Steps, show_table
+from poolproof.harness.cli.tables import show_table
+from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.mutation.check import selfcheck
 from poolproof.harness.mutation.markdown import alarm_text, as_markdown, row_text, sentences

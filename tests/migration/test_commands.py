@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from poolproof.harness.cli.app import main
-from poolproof.harness.cli.commands.migration import migrate as migrate_module
+from poolproof.harness.cli.app import main, make_app
 from poolproof.harness.cli.commands.migration.validate import MIGRATE_COMMANDS
 from poolproof.migration import MigratingPool, Position, StateFile, load_plan
 from poolproof.migration.followers.place import user_folder
@@ -230,7 +230,8 @@ def test_a_state_that_this_user_cannot_write_is_an_error(
 
 
 def test_every_command_is_named_for_the_guide() -> None:
-    assert sorted(MIGRATE_COMMANDS) == sorted(command.name or "" for command in migrate_module.app.registered_commands)
+    program: Any = typer.main.get_command(make_app())
+    assert sorted(MIGRATE_COMMANDS) == sorted(program.commands["migrate"].commands)
 
 
 def test_validate_writes_one_page_on_which_not_run_is_not_passed(

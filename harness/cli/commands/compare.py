@@ -12,15 +12,11 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.cli.commands.options import (
-    JOBS,
-    OF_DECISION,
     POOL_HELP,
     AsJson,
     Clients,
-    Exit,
     Imports,
     Jobs,
-    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -30,14 +26,13 @@ from poolproof.harness.cli.commands.options import (
     Suite,
     WorkerCommand,
     Workers,
-    build_request,
-    ending,
-    new_folder,
     parse_duration,
-    this_command,
 )
 from poolproof.harness.cli.commands.preparation import prepare
+from poolproof.harness.cli.commands.requests import JOBS, build_request
 from poolproof.harness.cli.commands.traffic import compare_traffic
+from poolproof.harness.cli.exits import OF_DECISION, Exit
+from poolproof.harness.cli.keeping import Keeping, ending, new_folder, this_command
 from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.compare import compare

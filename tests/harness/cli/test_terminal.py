@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
-from poolproof.harness.cli.terminal import Steps, show_result, show_table
+from poolproof.harness.cli.tables import show_table
+from poolproof.harness.cli.terminal import Steps, show_result
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.verdict import Verdict

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import msgspec
 import typer
 
-from poolproof.harness.cli.commands.migration.validate import as_usage, validate_command
-from poolproof.harness.cli.commands.options import AsJson, Exit
+from poolproof.bridge import ConfigError
+from poolproof.harness.cli.commands.options import AsJson
+from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
-from poolproof.harness.cli.terminal import show_table
+from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError
 from poolproof.migration.config import load_plan
 from poolproof.migration.control import LOADED
@@ -28,6 +30,7 @@ from poolproof.migration.state import Change, Entry, StateError, StateFile, neve
 
 LONGEST_WAIT_S = 3600.0
 
+P = ParamSpec("P")
 app = typer.Typer(
     help="Switch a running application from pool v1 to pool v2 step by step, and back.", no_args_is_help=True
 )
@@ -75,6 +78,19 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str
     followed: bool
     survey: Survey
+
+
+def as_usage(command: Callable[P, int]) -> Callable[P, int]:
+    """Report invalid content of a file or an option, and a change that is refused, as a usage error."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **options: P.kwargs) -> int:
+        try:
+            return command(*args, **options)
+        except (ConfigError, StateError) as error:
+            raise UsageError(str(error)) from error
+
+    return wrapped
 
 
 @app.command("status")
@@ -253,9 +269,6 @@ def log_command(state: State = None, name: Name = "", as_json: AsJson = False) -
     ]
     show_table(Terminal(), ("number", "at", "before", "after", "who", "why"), rows)
     return Exit.GOOD
-
-
-app.command("validate")(as_usage(validate_command))
 
 
 def _open(state: Path | None, name: str, *, unfollowed: bool = False) -> Steering:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import msgspec
 import typer
 
-from poolproof.bridge import ConfigError
+from poolproof.harness.cli.commands.migration.migrate import as_usage
 from poolproof.harness.cli.commands.options import (
-    JOBS,
-    OF_VERDICT,
     POOL_HELP,
     AsJson,
     Clients,
     Jobs,
-    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -26,10 +21,10 @@ from poolproof.harness.cli.commands.options import (
     Scenarios,
     Seed,
     Workers,
-    build_request,
-    new_folder,
-    this_command,
 )
+from poolproof.harness.cli.commands.requests import JOBS, build_request
+from poolproof.harness.cli.exits import OF_VERDICT
+from poolproof.harness.cli.keeping import Keeping, new_folder, this_command
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import STYLES, Steps
 from poolproof.harness.compare.catalogue import find_scenarios
@@ -40,11 +35,9 @@ from poolproof.harness.run.job import start_job
 from poolproof.harness.subjects.named import Named
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.migration.config import load_plan
-from poolproof.migration.state import StateError
 from poolproof.reports import write_reports
 
 CHECKLIST_FILE = "checklist.md"
-P = ParamSpec("P")
 MIGRATE_COMMANDS = (
     *("status", "start", "shadow", "canary", "promote", "rollback"),
     *("pause", "resume", "finish", "log", "validate"),
@@ -52,19 +45,7 @@ MIGRATE_COMMANDS = (
 """Every command of `poolproof migrate`, which the guide must name."""
 
 
-def as_usage(command: Callable[P, int]) -> Callable[P, int]:
-    """Report invalid content of a file or an option, and a change that is refused, as a usage error."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **options: P.kwargs) -> int:
-        try:
-            return command(*args, **options)
-        except (ConfigError, StateError) as error:
-            raise UsageError(str(error)) from error
-
-    return wrapped
-
-
+@as_usage
 def validate_command(
     scenarios: Scenarios = None,
     baseline: Annotated[str, typer.Option(metavar="POOL", help=f"The pool to be replaced: {POOL_HELP}.")] = "v1",

@@ -10,21 +10,10 @@ import msgspec
 import typer
 
 from poolproof.harness.bench.records.index import store_folder
-from poolproof.harness.cli.commands.options import (
-    JOBS,
-    POOL_HELP,
-    AsJson,
-    Jobs,
-    Keeping,
-    Out,
-    Profile,
-    Quiet,
-    Seed,
-    build_request,
-    new_folder,
-    parse_duration,
-)
+from poolproof.harness.cli.commands.options import POOL_HELP, AsJson, Jobs, Out, Profile, Quiet, Seed, parse_duration
+from poolproof.harness.cli.commands.requests import JOBS, build_request
 from poolproof.harness.cli.commands.search.exploration import reduce_each, show_exploration
+from poolproof.harness.cli.keeping import Keeping, new_folder
 from poolproof.harness.cli.output import Terminal, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.comparison import RunResult

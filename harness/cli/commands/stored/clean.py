@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import Exit
+from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal, say
-from poolproof.harness.cli.terminal import show_table
+from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.retention import DEFAULT_OUT, find_results, remove
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.checkers import ALL
-from poolproof.harness.cli.commands.options import Exit
+from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal
-from poolproof.harness.cli.terminal import show_table
+from poolproof.harness.cli.tables import show_table
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError

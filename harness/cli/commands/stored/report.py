@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import Exit, Run, is_run
+from poolproof.harness.cli.commands.options import Run
 from poolproof.harness.cli.commands.results import show_results
+from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.keeping import is_run
 from poolproof.harness.cli.output import say, say_json, warn
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.run.retention import DEFAULT_OUT

@@ -9,17 +9,7 @@ import typer
 
 from poolproof.harness.bench.records.baselines import Baselines
 from poolproof.harness.bench.report import read_report
-from poolproof.harness.cli.commands.options import (
-    AsJson,
-    Exit,
-    Out,
-    Profile,
-    ProfileOption,
-    Quiet,
-    Scenarios,
-    Seed,
-    Workers,
-)
+from poolproof.harness.cli.commands.options import AsJson, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Workers
 from poolproof.harness.cli.commands.timing.check import Name, check_command, require_result
 from poolproof.harness.cli.commands.timing.keeping import measure_and_keep, show_report
 from poolproof.harness.cli.commands.timing.options import (
@@ -34,8 +24,9 @@ from poolproof.harness.cli.commands.timing.options import (
     Rounds,
 )
 from poolproof.harness.cli.commands.timing.plans import bare_plan, make_plans
+from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal, say, say_json
-from poolproof.harness.cli.terminal import show_table
+from poolproof.harness.cli.tables import show_table
 
 baseline_app = typer.Typer(
     help="Save a benchmark result under a name, and check later results for regressions against it.",
