@@ -5,7 +5,6 @@ Pure. Raises ConfigError for an unknown or invalid option; the message gives the
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 import sys
@@ -17,6 +16,7 @@ import msgspec
 from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.placement import Placement
 from poolproof.bridge.redaction import redact_command, redact_text, redact_words
+from poolproof.bridge.suggestion import did_you_mean
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
@@ -243,9 +243,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True):
         known = {field.name for field in msgspec.structs.fields(cls)}
         for option in options:
             if option not in known:
-                near = difflib.get_close_matches(str(option), known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ConfigError(f"unknown option {option!r}{hint}")
+                raise ConfigError(f"unknown option {option!r}{did_you_mean(str(option), known)}")
         return cls(**options)
 
     def require_defaults(self, options: tuple[str, ...], *, pool: str) -> None:

@@ -5,8 +5,9 @@ Pure, with no process handling; the last lines of a worker's stderr are passed i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from poolproof.bridge.safe_text import printable
 
@@ -19,8 +20,7 @@ class Sent(StrEnum):
     YES = "yes"
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """How a worker ended by itself; `told` is a phrase for an error message, such as "exited with status 42"."""
 
     told: str = ""

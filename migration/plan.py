@@ -10,7 +10,6 @@ Pure. Durations are seconds; rates and shares are fractions unless they are call
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -20,6 +19,7 @@ import msgspec
 
 from poolproof.bridge import ConfigError
 from poolproof.bridge.config import STATE_COMMANDS, duration
+from poolproof.bridge.suggestion import did_you_mean
 
 POSITION_PATTERN = re.compile(r"canary:(\d{1,3})")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -273,5 +273,4 @@ def require_known(names: Iterable[str], known: Iterable[str], what: str) -> None
     valid = list(known)
     for name in names:
         if name not in valid:
-            near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.0)
-            raise ConfigError(f"unknown {what} {name!r}; did you mean {near[0]!r}?")
+            raise ConfigError(f"unknown {what} {name!r}{did_you_mean(str(name), valid, cutoff=0.0)}")

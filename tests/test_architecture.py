@@ -66,7 +66,7 @@ ALLOWED = {
 }
 """What a pure module may import all the same: a type, or what is seeded."""
 PURE_PATHS = """
-    bridge/{config,errors,events,interface,lifecycle,placement,redaction,safe_text,session_calls}
+    bridge/{config,errors,events,interface,lifecycle,placement,redaction,safe_text,session_calls,suggestion}
     bridge/remote/{protocol}
     bridge/dspy/{adapter,answers}
     bridge/telemetry/{aggregator}

@@ -5,12 +5,11 @@ Programs and the model belong to their session. Every problem is an error that n
 
 from __future__ import annotations
 
-import difflib
 import time
 from datetime import UTC, datetime
 from typing import Any
 
-from poolproof.bridge.dspy.signature import read_signature
+from poolproof.bridge.suggestion import did_you_mean
 from poolproof.bridge.worker.handlers.context import Context, HandlerError, Program, text, with_nonce
 from poolproof.bridge.worker.handlers.engine import TEMPLATES, ProgramEngine
 
@@ -43,8 +42,7 @@ def configure_lm(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN401
     """Set the session's model. docs/how-to/dspy.md lists the options; a key is never returned."""
     for name in args:
         if name not in MODEL_ARGUMENTS:
-            near = difflib.get_close_matches(name, MODEL_ARGUMENTS, n=1)
-            raise HandlerError(f"unknown argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise HandlerError(f"unknown argument {name!r}{did_you_mean(name, MODEL_ARGUMENTS)}")
     model = _engine(context).configure(args)
     session = context.session(args)
     session.model = model
@@ -60,6 +58,8 @@ def create_program(context: Context, args: dict[str, Any]) -> Any:  # noqa: ANN4
     kind = args.get("program_type", "predict")
     if kind not in PROGRAM_TYPES:
         raise HandlerError(f"argument 'program_type': must be one of {', '.join(PROGRAM_TYPES)}, not {kind!r}")
+    from poolproof.bridge.dspy.signature import read_signature
+
     signature = read_signature(args.get("signature"))
     options = {option: args[option] for option in PROGRAM_OPTIONS if args.get(option) is not None}
     if options and kind != "react":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 from poolproof.bridge.config import DEFAULT_WORKER_COMMAND, THREAD_VARIABLES, PoolConfig
+from poolproof.bridge.errors import ConfigError
 from poolproof.bridge.machine.tree import POOL_VARIABLE, WORKER_VARIABLE, mark_of
 from poolproof.bridge.processes.interpreter import (
     OUTPUT_VARIABLE,
     TERM_VARIABLE,
     WIRE_VARIABLE,
     environment,
-    require_interpreter,
     variables,
     with_flags,
 )
@@ -31,7 +33,7 @@ class Environment:
         self._words = config.command_words()
         self.shipped = self._words == DEFAULT_WORKER_COMMAND
         if self.shipped:
-            require_interpreter()
+            _require_interpreter()
         self.mark = mark_of(name)
         own = {FRAME_LIMIT_VARIABLE: str(config.max_frame_bytes), POOL_VARIABLE: self.mark}
         self.shares_stdout = config.worker_output == "forward" and self.shipped and config.placement is None
@@ -72,3 +74,13 @@ class Environment:
     def secrets(self) -> set[str]:
         """Return the credentials of a worker that starts now."""
         return secrets_of(self.now())
+
+
+def _require_interpreter() -> None:
+    # A frozen application would start itself as a worker.
+    if getattr(sys, "frozen", False) or not sys.executable:
+        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
+        raise ConfigError(
+            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
+            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
+        )

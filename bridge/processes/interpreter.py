@@ -13,10 +13,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from poolproof.bridge.config import DEFAULT_WORKER_COMMAND
-from poolproof.bridge.errors import ConfigError
 
 PATH_VARIABLE = "POOLPROOF_PATH"
 """The environment variable with the parent's `sys.path`."""
@@ -37,11 +33,9 @@ LETTERS = {
     "quiet": "q",
 }
 """The interpreter's flags that count how often an option was given, each with the letter of that option."""
-_HOME = str(Path(__file__).parents[3])
+_HOME = os.path.normpath(f"{__file__}/../../../..")
 """The folder that contains the package."""
-
-
-_ISOLATED = str(Path(__file__).with_name("isolated.py"))
+_ISOLATED = os.path.normpath(f"{__file__}/../isolated.py")
 
 
 def with_flags(command: Sequence[str]) -> tuple[str, ...]:
@@ -69,16 +63,6 @@ def _flags() -> list[str]:
     for name, value in options.items():
         words += ["-X", name if value is True else f"{name}={value}"]
     return words
-
-
-def require_interpreter() -> None:
-    """Raise ConfigError if this program cannot run the default worker: a frozen application would start itself."""
-    if getattr(sys, "frozen", False) or not sys.executable:
-        what = "this application is frozen" if sys.executable else "this program has no Python interpreter"
-        raise ConfigError(
-            f"worker_command {' '.join(DEFAULT_WORKER_COMMAND)!r}: {what}, so {sys.executable!r} cannot run the "
-            "default worker; set worker_command to a command that runs `python -P -m poolproof.bridge.worker.program`"
-        )
 
 
 def variables() -> dict[str, str]:

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 import os
-import secrets
 import weakref
 
 from poolproof.bridge.clock import CLOCK, deadline_ns, now_ns
@@ -38,7 +37,7 @@ _LIVING: weakref.WeakSet[ProcessManager] = weakref.WeakSet()
 
 def unique_name(version: str) -> str:
     """Return a pool name that is unique on this machine: version, pid, counter and 32 random bits."""
-    return f"{version}-{os.getpid()}-{next(_counter)}-{secrets.token_hex(4)}"
+    return f"{version}-{os.getpid()}-{next(_counter)}-{os.urandom(4).hex()}"
 
 
 class ProcessManager:

@@ -17,7 +17,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from poolproof.bridge.errors import InvalidRequest, ProtocolError
-from poolproof.bridge.redaction import redact
 from poolproof.bridge.wire.buffers import (
     PREFIX_BYTES,
     SCALARS,
@@ -63,6 +62,8 @@ class Request(msgspec.Struct, frozen=True):
     inline: bool | UnsetType = UNSET
 
     def __repr__(self) -> str:
+        from poolproof.bridge.redaction import redact
+
         return f"Request({self.id}, {self.command!r}, {redact(self.args)!r})"
 
 

@@ -1,20 +1,15 @@
 """A worker's own journal: which request it worked on and when, with one JSON line at each begin and each end.
 
-The pool under test does not write it, so it can contradict the pool. Reading is tolerant, because a worker may be
-killed in the middle of a line.
+The pool under test does not write it, so it can contradict the pool. `poolproof.bridge.worker.intervals` reads it.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
 from poolproof.bridge.clock import now_ns
-from poolproof.bridge.events import ServiceInterval
 
 JOURNAL_VARIABLE = "POOLPROOF_JOURNAL_DIR"
 
@@ -40,7 +35,7 @@ class Journal:
         self._fd = -1
         self._owner_pid = os.getpid()
         if directory:
-            path = Path(directory) / f"{os.getpid() if who is None else who}-{worker_id}.jsonl"
+            path = os.path.join(directory, f"{os.getpid() if who is None else who}-{worker_id}.jsonl")
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def begin(self, request_id: int, command: str, nonce: object) -> Entry | None:
@@ -65,36 +60,3 @@ class Journal:
 
     def _write(self, entry: Entry) -> None:
         os.write(self._fd, msgspec.json.encode(entry) + b"\n")
-
-
-def read_journals(directory: Path) -> list[ServiceInterval]:
-    """Return every interval of the journals in `directory`, sorted by start. Ignores files with other names."""
-    return sorted(walk_journals(directory), key=lambda interval: interval.start_ns)
-
-
-def walk_journals(directory: Path) -> Iterator[ServiceInterval]:
-    """Yield the intervals of `read_journals` journal by journal, with only one journal in memory at a time.
-
-    A journal may be packed by gzip (`.jsonl.gz`); beside the plain file, which has the same lines, the packed one is
-    ignored. Raises OSError, EOFError or zlib.error if a journal cannot be unpacked.
-    """
-    packed = (path for path in directory.glob("*-*.jsonl.gz") if not path.with_suffix("").exists())
-    for path in sorted((*directory.glob("*-*.jsonl"), *packed)):
-        pid, _, worker_id = path.name.partition(".")[0].partition("-")
-        if pid.isdecimal() and worker_id.isdecimal():
-            yield from _read(path, int(pid), int(worker_id))
-
-
-def _read(path: Path, pid: int, worker_id: int) -> list[ServiceInterval]:
-    entries: dict[tuple[int, int], Entry] = {}
-    data = path.read_bytes()
-    for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines():
-        try:
-            entry = msgspec.json.decode(line, type=Entry)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        entries[entry.request_id, entry.start_ns] = entry
-    return [
-        ServiceInterval(worker_id, pid, e.request_id, e.command, e.nonce, e.start_ns, e.end_ns, e.ok)
-        for e in entries.values()
-    ]

@@ -7,7 +7,6 @@ responses. A request may name a reply pipe for its response (`poolproof.bridge.w
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -19,7 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from struct import Struct
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET, UnsetType
 
@@ -37,10 +36,12 @@ from poolproof.bridge.wire.messages import (
     encode_success,
 )
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, NO_FD, REPLY_DIR_VARIABLE, ReplyWriters
-from poolproof.bridge.wire.segment import Segment
 from poolproof.bridge.worker.handlers import COMMANDS_VARIABLE, Context, HandlerError, add_commands, find_handler
 from poolproof.bridge.worker.handlers.engine import PROGRAMS_VARIABLE, load_engine
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
+
+if TYPE_CHECKING:
+    from poolproof.bridge.wire.segment import Segment
 
 DEFAULT_FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 ORPHAN_GRACE_S = 1.0
@@ -50,6 +51,15 @@ LARGE_BYTES = 256 * 1024
 """From this size on, header and payload are written separately, so that the payload is not copied."""
 KEPT_BYTES = 4 * 1024 * 1024
 """Freed memory up to this size is kept for reuse, instead of being returned and faulted in again at each call."""
+LATER = (
+    "poolproof.bridge.dspy.signature",
+    "poolproof.bridge.wire.segment",
+    "poolproof.bridge.worker.handlers.pickles",
+)
+"""The modules that a worker imports when a call first needs them. A zygote imports them before it forks."""
+USAGE = "usage: python -m poolproof.bridge.worker.program [--worker-id N] [--mode NAME]"
+DEFAULT_MODE = "pool-worker"
+USAGE_STATUS = 2
 BAD_INPUT_STATUS = 3
 MOST_UNREAD_BYTES = 32 * 1024
 """A size that fits in any pipe."""
@@ -219,6 +229,8 @@ def serve(wire: Wire, context: Context, journal: Journal) -> int:
 
 def _attach(wire: Wire, args: dict[str, Any]) -> bytes | bytearray:
     # Opens the memory that the pool offers. If that is not possible, both go on without.
+    from poolproof.bridge.wire.segment import Segment
+
     try:
         wire.memory = Segment.open(int(args["pid"]), int(args["fd"]), most_kept_bytes=int(args["kept"]), reuses=True)
     except OSError as error:
@@ -310,20 +322,30 @@ def raise_in_handler(_: int, frame: FrameType | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a worker: `--worker-id N [--mode NAME]`. Returns the exit status."""
-    options = _parse(argv)
-    return run(options.worker_id, options.mode)
+    try:
+        options = _parse(sys.argv[1:] if argv is None else argv)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n{USAGE}\n")
+        return USAGE_STATUS
+    return run(*options)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m poolproof.bridge.worker.program", description="A worker process of a pool."
-    )
-    parser.add_argument("--worker-id", type=int, default=0)
-    parser.add_argument("--mode", default="pool-worker")
-    return parser.parse_args(argv)
+def _parse(words: Sequence[str]) -> tuple[int, str]:
+    # Not by argparse: to import and use it takes a tenth of a worker's start.
+    worker_id, mode = 0, DEFAULT_MODE
+    left = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    while left:
+        match left:
+            case ["--worker-id", value, *left] if value.isdecimal():
+                worker_id = int(value)
+            case ["--mode", mode, *left]:
+                pass
+            case _:
+                raise ValueError(f"invalid options: {' '.join(words)}")
+    return worker_id, mode
 
 
-def run(worker_id: int, mode: str = "pool-worker") -> int:
+def run(worker_id: int, mode: str = DEFAULT_MODE) -> int:
     """Run a worker on descriptors 0, 1 and 2 until the input ends. Returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.environ.pop(TERM_VARIABLE, ""):
@@ -346,6 +368,5 @@ def run(worker_id: int, mode: str = "pool-worker") -> int:
 
 
 if __name__ == "__main__":
-    told = _parse(None)  # first, since argparse imports modules as it goes
     adopt()
-    sys.exit(run(told.worker_id, told.mode))
+    sys.exit(main())

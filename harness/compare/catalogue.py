@@ -8,7 +8,6 @@ has stored.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import sys
@@ -19,6 +18,7 @@ from types import ModuleType
 import msgspec
 
 from poolproof import scenarios
+from poolproof.bridge.suggestion import did_you_mean
 from poolproof.harness.explore.generated import generated_scenario
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.intended import KnownFailure
@@ -99,16 +99,14 @@ def _find(word: str, catalogue: dict[str, Scenario], named: Named | None) -> lis
             named.require_scenario(stored.origin)
         (origin,) = _find(stored.origin, catalogue, named)
         return _only([stored.as_scenario(origin, str(path.resolve()))], name or origin.name, file)
-    near = difflib.get_close_matches(word, catalogue, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else "; see `poolproof list scenarios`"
+    hint = did_you_mean(word, catalogue, cutoff=0.5) or "; see `poolproof list scenarios`"
     raise UsageError(f"there is no scenario {word!r}{hint}")
 
 
 def _only(found: Sequence[Scenario], name: str, file: str) -> list[Scenario]:
     kept = [scenario for scenario in found if scenario.name == name]
     if not kept:
-        near = difflib.get_close_matches(name, [scenario.name for scenario in found], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [scenario.name for scenario in found])
         raise UsageError(f"{file} defines no scenario {name!r}{hint}")
     return kept
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
-from poolproof.bridge.worker.journal import walk_journals
+from poolproof.bridge.worker.intervals import walk_journals
 from poolproof.harness.compare.comparison import SCHEMA_VERSION, Comparison, RunResult
 from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History, RunInfo

@@ -7,7 +7,6 @@ program that speaks the driver protocol. "slower:10" is v2 with 10 % more latenc
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 
 from poolproof.bridge import Capability, Pool, PoolConfig, PoolError
+from poolproof.bridge.suggestion import did_you_mean
 from poolproof.harness.bench.workloads.planted import PREFIX, parse_planted, slower
 from poolproof.harness.model.docstring import summary_of
 from poolproof.harness.model.errors import UsageError
@@ -53,8 +53,7 @@ def find_pool(name: str) -> Subject:
     if name in offered:
         return _from_entry_point(offered[name])
     known = [*SUBJECTS, *offered]
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = did_you_mean(name, known, cutoff=0.3)
     raise UsageError(
         f"there is no pool {name!r}; there are {', '.join(known)}, package.module:factory, and driver:COMMAND{hint}"
     )
@@ -167,8 +166,7 @@ def _from_factory(name: str, folder: str) -> Subject:
         raise UsageError(f"the pool {name!r}: {module_name} cannot be imported: {_tell(error)}") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            near = difflib.get_close_matches(part, vars(found) if hasattr(found, "__dict__") else (), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(part, vars(found) if hasattr(found, "__dict__") else ())
             raise UsageError(f"the pool {name!r}: {module_name} has no {path}{hint}")
         found = getattr(found, part)
     return as_subject(found, name)

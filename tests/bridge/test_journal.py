@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from poolproof.bridge.worker import journal
-from poolproof.bridge.worker.journal import Journal, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import Journal
 
 
 @pytest.fixture

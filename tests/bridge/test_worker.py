@@ -14,7 +14,8 @@ import pytest
 from poolproof.bridge.errors import ProtocolError
 from poolproof.bridge.wire.messages import Request, decode_request, decode_response
 from poolproof.bridge.worker.handlers import COMMANDS, Context
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.worker.program import _answer
 from poolproof.harness.faults.commands import BROKEN
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 
 Program = Callable[..., Any]
 CALLS = 10

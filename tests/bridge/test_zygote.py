@@ -27,7 +27,7 @@ from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.processes.zygote.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.zygote.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
-from poolproof.bridge.worker.journal import read_journals
+from poolproof.bridge.worker.intervals import read_journals
 from tests.waiting import stop
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")

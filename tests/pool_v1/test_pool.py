@@ -18,7 +18,8 @@ import pytest
 from poolproof.bridge import CallTimeout, CheckoutTimeout, ConfigError, EventKind, PoolClosed, PoolConfig, WorkerCrashed
 from poolproof.bridge.placement import Agents
 from poolproof.bridge.processes.rundir.orphans import list_pools
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v1.pool import UNSUPPORTED
 from tests.waiting import stop

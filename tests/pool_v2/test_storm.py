@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from poolproof.bridge import Event, EventKind, PoolError, Sent
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.pool_v2 import PoolV2
 
 CLIENTS = 16

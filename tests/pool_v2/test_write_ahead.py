@@ -18,7 +18,8 @@ import poolproof.pool_v2.calls.io
 import poolproof.pool_v2.pool
 from poolproof.bridge import CallTimeout, CheckoutTimeout, EventKind, Sent, WorkerCrashed
 from poolproof.bridge.clock import now_ns
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import calls, handoff, transfer
 from poolproof.pool_v2.running import runtime

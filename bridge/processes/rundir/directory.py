@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -93,7 +92,7 @@ def is_at(path: Path, fd: int) -> bool:
 
 def set_aside(path: Path) -> Path:
     """Rename the directory to a name that no pool can have, and return its new path. Raises OSError."""
-    return path.rename(path.with_name(f".{pool_name(path.name)}.{secrets.token_hex(4)}"))
+    return path.rename(path.with_name(f".{pool_name(path.name)}.{os.urandom(4).hex()}"))
 
 
 def pool_name(folder: str) -> str:

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import threading
 import weakref
 from pathlib import Path
@@ -86,7 +85,7 @@ class RunDir:
 
     def make_reply_dir(self) -> Path:
         """Make a directory for reply pipes, which no other owner of this name can have. Raises ConfigError."""
-        name = f"replies-{secrets.token_hex(8)}"
+        name = f"replies-{os.urandom(8).hex()}"
         try:
             os.mkdir(name, 0o700, dir_fd=self.fd)
         except OSError as error:

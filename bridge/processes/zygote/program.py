@@ -26,7 +26,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from poolproof.bridge.processes.interpreter import PATH_VARIABLE, adopt
 from poolproof.bridge.processes.launch import LIFELINE_FD, tie
@@ -43,8 +43,7 @@ WORKER_FDS = (0, 1, 2, LIFELINE_FD)
 REHEARSAL = b'{"id": 0, "command": "ping", "args": {}, "timestamp": "1970-01-01T00:00:00Z"}'
 
 
-@dataclass(frozen=True)
-class Spare:
+class Spare(NamedTuple):
     """A forked process that waits at the other end of `order` for the request to become a worker."""
 
     pid: int
@@ -76,8 +75,10 @@ class Zygote:
         self._foreign_fds: list[int] = []
 
     def warm_up(self, modules: Sequence[str]) -> bool:
-        """Import `modules`. Returns False, after reporting the reason, if one of them cannot be imported."""
-        for name in modules:
+        """Import `modules`, and what the worker's program imports late. Returns False, after reporting the reason, if
+        one of them cannot be imported.
+        """
+        for name in (*worker.LATER, *modules):
             try:
                 importlib.import_module(name)
             except BaseException as error:

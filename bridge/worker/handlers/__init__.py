@@ -6,12 +6,12 @@ returns an iterator of JSON values streams: each value is sent at once to a clie
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import Any
 
 from poolproof.bridge.dspy import programs
+from poolproof.bridge.suggestion import did_you_mean
 from poolproof.bridge.worker.handlers import callables, exercise, keyvalue, service, streams
 from poolproof.bridge.worker.handlers.context import Context, HandlerError
 
@@ -55,8 +55,7 @@ def find_handler(command: str) -> Handler:
     """Return the handler of `command`. Raises HandlerError with the command and the nearest known one."""
     handler = COMMANDS.get(command) or _added.get(command)
     if handler is None:
-        near = difflib.get_close_matches(command, [*COMMANDS, *_added], n=1)
-        raise HandlerError(f"unknown command {command!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        raise HandlerError(f"unknown command {command!r}{did_you_mean(command, [*COMMANDS, *_added])}")
     return handler
 
 

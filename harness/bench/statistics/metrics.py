@@ -5,11 +5,11 @@ Pure. Budgets, reports and baselines share this one table.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import msgspec
 
+from poolproof.bridge.suggestion import did_you_mean
 from poolproof.harness.bench.statistics.histogram import QUANTILES
 
 
@@ -75,5 +75,4 @@ UNIT_NAMES = {TIME: "s", RATE: "1/s", SIZE: "B", SIZE_RATE: "B/s", NUMBER: "1"}
 
 def nearest(name: str, known: Iterable[str] = ()) -> str:
     """ "; did you mean …?" if one of `known` (all metrics, unless given) is close to the name; else empty."""
-    near = difflib.get_close_matches(name, list(known or UNITS), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return did_you_mean(name, known or UNITS)

@@ -15,7 +15,8 @@ import msgspec
 import psutil
 
 from poolproof.bridge import Pool, PoolConfig
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.faults.commands import fault_environment
 from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.docstring import summary_of

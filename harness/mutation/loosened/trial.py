@@ -21,19 +21,22 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 
 from poolproof.bridge.processes.interpreter import adopt
 from poolproof.harness.history.history import History
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.run.store import RunFolder
 
+if TYPE_CHECKING:
+    import pytest
+
 PACKAGE = "poolproof."
 TRIAL_LIMIT_S = 120.0
-OF_TESTS = ("hypothesis", "psutil", "poolproof.harness.run.runner")
-"""The modules that the checkers' tests import; none of these modules imports a checker."""
+OF_TESTS = ("hypothesis", "psutil", "pytest", "poolproof.harness.run.runner")
+"""The modules that the checkers' tests need, imported before the first fork; none of them imports a checker."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +137,8 @@ def _fails(asked: Asked, history: History) -> bool:
 
 def run_tests(files: Sequence[str]) -> str:
     """Run these test files one by one up to the first failure; return the name of that test, or an empty string."""
+    import pytest  # here, as the command `poolproof` imports this module at each of its starts
+
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins would cost more than the tests
     for file in files:
         failures = Failures()

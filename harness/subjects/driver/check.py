@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from poolproof.bridge import EventKind, InvalidRequest, PoolError
-from poolproof.bridge.worker.journal import read_journals
+from poolproof.bridge.worker.intervals import read_journals
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.subjects.driver.messages import STATISTICS, BrokenRule
 from poolproof.harness.subjects.driver.process import command_lines

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from poolproof.bridge.worker.journal import read_journals
+from poolproof.bridge.worker.intervals import read_journals
 from poolproof.harness.subjects.driver import check, messages
 from poolproof.harness.subjects.driver.check import RULES, check_driver
 

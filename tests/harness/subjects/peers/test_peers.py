@@ -24,7 +24,8 @@ from poolproof.bridge import (
     PoolError,
     WorkerCrashed,
 )
-from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, read_journals
+from poolproof.bridge.worker.intervals import read_journals
+from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
 from poolproof.harness.run.names import pool_name
 from poolproof.harness.run.runner import Request, why_skipped
 from poolproof.harness.subjects.peers.extra import require
