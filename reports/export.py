@@ -14,7 +14,8 @@ import msgspec
 from poolproof.bridge.safe_text import json_text
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.model.errors import RecordError, UsageError
-from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
+from poolproof.harness.run.retention import COMPARISON_FILE
+from poolproof.harness.run.store import read_comparison, write_whole
 from poolproof.reports.evidence.reading import read_evidence
 from poolproof.reports.formats.ctrf import render_ctrf
 from poolproof.reports.formats.junit import render_junit

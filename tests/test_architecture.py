@@ -21,8 +21,8 @@ MAY_IMPORT["migration"] = {"migration", "bridge", "harness"}
 ENTRY_POINT_PATHS = """
     harness/readiness/{documents,preparation,validate}
     harness/cli/{app}
-    harness/cli/commands/{compare,init,options,preparation,results,run,search,stored,timing,traffic}
-    harness/cli/commands/machine/{processes,top}
+    harness/cli/commands/{compare,init,options,preparation,requests,results,run,search,stored,timing,traffic}
+    harness/cli/commands/machine/{doctor,processes,top}
     harness/cli/commands/migration/{migrate,validate}
     harness/cli/commands/search/{driver,exploration,explore,selfcheck,shrink,simulate}
     harness/cli/commands/stored/{analyze,clean,diff,listing,report}

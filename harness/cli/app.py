@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from poolproof.bridge import PoolError
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.output import warn
 from poolproof.harness.model.docstring import docstring_of
 from poolproof.harness.model.errors import HarnessError, UsageError

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from poolproof.harness.bench.records.index import store_folder
 from poolproof.harness.explore.generated import NAME
 
 FOUND_FILE = "explored.txt"
@@ -16,10 +17,10 @@ MOST_FIRST = 5
 
 
 class Found:
-    """The remembered scenarios in this folder."""
+    """The remembered scenarios in this folder; without one, in that of the baselines."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FOUND_FILE
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = (folder or store_folder()) / FOUND_FILE
 
     def of(self, pool: str) -> list[str]:
         """Return the names of the scenarios that found something in this pool, the newest first, at most MOST_FIRST."""

@@ -16,6 +16,7 @@ import msgspec
 from poolproof.harness.model.errors import UsageError
 
 DEFAULT_OUT = Path("out")
+COMPARISON_FILE = "comparison.json"
 STAMPED = re.compile(r"[a-z]+-(?P<time>\d{8}-\d{6})-(?P<rest>[0-9a-f-]+)")
 
 

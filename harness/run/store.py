@@ -25,16 +25,15 @@ from poolproof.harness.history.codec import build_history
 from poolproof.harness.history.history import History, RunInfo
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultRecord
+from poolproof.harness.run.retention import COMPARISON_FILE
 
 Record = TypeVar("Record")
-
 
 PIECE_BYTES = 2**20
 PACKING = 6
 """The level of gzip: results are a fifth smaller than at level 1, for 0.1 s more processor time per megabyte."""
 SMALL_BYTES = 4096
 """A journal, or the output of a worker, is packed too if it is larger than this (a block of the disk)."""
-COMPARISON_FILE = "comparison.json"
 MOST_OF_NAME = 60
 """How many characters of a pool's name are part of a folder's name."""
 

@@ -12,11 +12,15 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.cli.commands.options import (
+    JOBS,
+    OF_DECISION,
     POOL_HELP,
     AsJson,
     Clients,
+    Exit,
     Imports,
     Jobs,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -26,13 +30,13 @@ from poolproof.harness.cli.commands.options import (
     Suite,
     WorkerCommand,
     Workers,
+    ending,
+    new_folder,
     parse_duration,
+    this_command,
 )
 from poolproof.harness.cli.commands.preparation import prepare
-from poolproof.harness.cli.commands.requests import JOBS, build_request
 from poolproof.harness.cli.commands.traffic import compare_traffic
-from poolproof.harness.cli.exits import OF_DECISION, Exit
-from poolproof.harness.cli.keeping import Keeping, ending, new_folder, this_command
 from poolproof.harness.cli.output import Terminal, say_stored_json, warn
 from poolproof.harness.cli.terminal import Steps, show_decision
 from poolproof.harness.compare.compare import compare
@@ -174,7 +178,10 @@ def compare_command(
         explore=explore,
         profile=profile,
         worker_command=worker_command,
-        make_request=lambda found: build_request(found, seed, workers, clients, jobs, profile, worker_command),
+        seed=seed,
+        workers=workers,
+        clients=clients,
+        jobs=jobs,
     )
     for package in coverage_source or ():
         if not _is_there(package):

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.cli.commands.compare import compare_command
-from poolproof.harness.cli.commands.options import Quiet
+from poolproof.harness.cli.commands.options import Exit, Quiet
 from poolproof.harness.cli.doctor import examine
-from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import say, warn
 from poolproof.harness.cli.starting import MEANINGS, Answers, Kind, files_for
 from poolproof.harness.model.errors import UsageError

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poolproof.harness.bench.records.index import store_folder
+from poolproof.harness.cli.commands.options import Profile
+from poolproof.harness.cli.commands.requests import build_request
 from poolproof.harness.compare.catalogue import all_scenarios, find_scenarios, known_failures
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.compare.declared import declare, entries_of, read_ledger
@@ -40,7 +41,7 @@ class Prepared:
 
     def remember_failures(self, comparison: Comparison) -> None:
         """Store the generated scenarios that failed, so that the next comparison of this candidate runs them first."""
-        found = Found(store_folder())
+        found = Found()
         for result in comparison.explored:
             if result.verdict is Verdict.FAIL:
                 found.add(self.candidate.name, result.scenario)
@@ -54,9 +55,12 @@ def prepare(
     declared: Sequence[Path],
     pools: tuple[str, str],
     explore: int | None,
-    profile: str,
+    profile: Profile,
     worker_command: str | None,
-    make_request: Callable[[Sequence[Scenario]], Request],
+    seed: int,
+    workers: int,
+    clients: int,
+    jobs: int,
 ) -> Prepared:
     """Find the scenarios that `words` name (all of the suite if there are none) and both pools, and choose the runs.
 
@@ -72,14 +76,14 @@ def prepare(
     known = [*entries_of(known_failures(words)), *(entry for file in declared for entry in read_ledger(file))]
     if known:
         found = declare(found, known, baseline.name, candidate.name)
-    request = make_request(found)
+    request = build_request(found, seed, workers, clients, jobs, profile, worker_command)
     usual = 0 if words or suite != DEFAULT_SUITE or worker_command else EXPLORED[profile]
     generated = choose_runs(
         usual if explore is None else explore,
         candidate,
         request,
         baseline=baseline,
-        first=Found(store_folder()).of(candidate.name) if usual else (),
+        first=Found().of(candidate.name) if usual else (),
     )
     return Prepared(
         scenarios=found,

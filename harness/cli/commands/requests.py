@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poolproof.harness.cli.commands.options import Profile
+from poolproof.harness.cli.commands.options import FULL_SCALE, Profile
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Size
-from poolproof.harness.run.runner import Request
+from poolproof.harness.run.request import Request
 from poolproof.harness.subjects.probe import examine_worker
-
-FULL_SCALE = 3.0
-JOBS = 6
 
 
 def build_request(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from poolproof.harness.cli.exits import OF_VERDICT
+from poolproof.harness.cli.commands.options import OF_VERDICT
 from poolproof.harness.cli.output import Terminal, say_json, warn
 from poolproof.harness.cli.terminal import show_result
 from poolproof.harness.compare.catalogue import all_scenarios

@@ -9,11 +9,13 @@ import typer
 
 from poolproof.bridge import Capability
 from poolproof.harness.cli.commands.options import (
+    JOBS,
     POOL_HELP,
     AsJson,
     Clients,
     Imports,
     Jobs,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -23,10 +25,10 @@ from poolproof.harness.cli.commands.options import (
     Suite,
     WorkerCommand,
     Workers,
+    new_folder,
 )
-from poolproof.harness.cli.commands.requests import JOBS, build_request
+from poolproof.harness.cli.commands.requests import build_request
 from poolproof.harness.cli.commands.results import show_results
-from poolproof.harness.cli.keeping import Keeping, new_folder
 from poolproof.harness.cli.output import Terminal, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.catalogue import find_scenarios

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from poolproof.harness.cli.exits import OF_VERDICT
+from poolproof.harness.cli.commands.options import OF_VERDICT
 from poolproof.harness.cli.output import say, say_json, warn
 from poolproof.harness.subjects.pools import find_pool
 from poolproof.harness.traffic.command import compare_recording

@@ -13,8 +13,8 @@ import msgspec
 from poolproof.harness.compare.comparison import Comparison
 from poolproof.harness.compare.stored.diff import Diff, diff
 from poolproof.harness.model.errors import RecordError, UsageError
-from poolproof.harness.run.retention import DEFAULT_OUT, STAMPED
-from poolproof.harness.run.store import COMPARISON_FILE, read_comparison, write_whole
+from poolproof.harness.run.retention import COMPARISON_FILE, DEFAULT_OUT, STAMPED
+from poolproof.harness.run.store import read_comparison, write_whole
 
 SINCE_FILE = "since.json"
 MOST_SEARCHED = 20

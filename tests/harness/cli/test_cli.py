@@ -268,7 +268,7 @@ def test_a_fault_of_the_tool_is_one_line_and_no_traceback(monkeypatch: pytest.Mo
     def break_down(_: object) -> None:
         raise RuntimeError("planted\nhere")
 
-    monkeypatch.setattr("poolproof.harness.cli.commands.machine.processes.examine", break_down)
+    monkeypatch.setattr("poolproof.harness.cli.commands.machine.doctor.examine", break_down)
     assert main(["doctor"]) == 4
     assert capsys.readouterr().err == "poolproof: internal error (a bug in poolproof): RuntimeError: planted | here\n"
 

@@ -16,7 +16,7 @@ from poolproof.bridge.machine.groups import Groups
 from poolproof.bridge.processes.strays import Strays
 from poolproof.harness.cli import doctor, worker_checks
 from poolproof.harness.cli.app import main
-from poolproof.harness.cli.commands.machine import processes
+from poolproof.harness.cli.commands.machine import doctor as doctor_module
 from poolproof.migration import Position, StateFile
 
 
@@ -170,7 +170,7 @@ def test_a_migration_that_this_user_cannot_change_is_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr(processes, "examine", lambda more: doctor.run_checks(more))
+    monkeypatch.setattr(doctor_module, "examine", lambda more: doctor.run_checks(more))
     assert main(["doctor"]) == 0
     assert "default.json: not begun, and nobody follows it" in capsys.readouterr().out
     Path("poolproof.toml").write_text('[migration]\nstate_file = "state.json"\n')

@@ -12,7 +12,7 @@ from poolproof.harness.compare.stored.diff import diff
 from poolproof.harness.compare.stored.since import MOST_SEARCHED, SINCE_FILE, find_last, record_changes
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.harness.run.store import COMPARISON_FILE
+from poolproof.harness.run.retention import COMPARISON_FILE
 from poolproof.reports.sections.section import Mark, Tone
 from poolproof.reports.sections.since import MOST_ROWS, since_section
 from tests.harness.compare.test_diff import comparison, row, speed

@@ -18,7 +18,8 @@ from poolproof.harness.model.checker import Finding
 from poolproof.harness.model.errors import RecordError, UsageError
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Decision, Verdict
-from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison, write_whole
+from poolproof.harness.run.retention import COMPARISON_FILE
+from poolproof.harness.run.store import RunFolder, read_comparison, write_whole
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.doctor import examine
-from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal
 from poolproof.harness.cli.tables import show_table
 from poolproof.migration.config import load_plan

@@ -6,8 +6,7 @@ import typer
 
 from poolproof.bridge.processes.rundir.orphans import list_pools, reap_orphans
 from poolproof.bridge.worker.program import main as worker_main
-from poolproof.harness.cli.commands.options import AsJson
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.tables import show_table
 

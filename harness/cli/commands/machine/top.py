@@ -14,8 +14,7 @@ from rich.live import Live
 
 from poolproof.bridge.interface import PoolFigures
 from poolproof.bridge.processes.rundir.asking import Answered, ask_pools
-from poolproof.harness.cli.commands.options import AsJson
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.tables import make_table, show_table
 from poolproof.harness.model.errors import UsageError

@@ -16,8 +16,7 @@ import msgspec
 import typer
 
 from poolproof.bridge import ConfigError
-from poolproof.harness.cli.commands.options import AsJson
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.output import Terminal, say, say_json, warn
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError

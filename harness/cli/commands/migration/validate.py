@@ -10,10 +10,13 @@ import typer
 
 from poolproof.harness.cli.commands.migration.migrate import as_usage
 from poolproof.harness.cli.commands.options import (
+    JOBS,
+    OF_VERDICT,
     POOL_HELP,
     AsJson,
     Clients,
     Jobs,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -21,10 +24,10 @@ from poolproof.harness.cli.commands.options import (
     Scenarios,
     Seed,
     Workers,
+    new_folder,
+    this_command,
 )
-from poolproof.harness.cli.commands.requests import JOBS, build_request
-from poolproof.harness.cli.exits import OF_VERDICT
-from poolproof.harness.cli.keeping import Keeping, new_folder, this_command
+from poolproof.harness.cli.commands.requests import build_request
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import STYLES, Steps
 from poolproof.harness.compare.catalogue import find_scenarios

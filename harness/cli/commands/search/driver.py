@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.output import Terminal
 from poolproof.harness.subjects.driver.check import check_driver
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.commands.search.shrink import describe
-from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import say, say_json
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.compare.jobs.jobs import Progress, StartJob

@@ -9,11 +9,21 @@ from typing import Annotated
 import msgspec
 import typer
 
-from poolproof.harness.bench.records.index import store_folder
-from poolproof.harness.cli.commands.options import POOL_HELP, AsJson, Jobs, Out, Profile, Quiet, Seed, parse_duration
-from poolproof.harness.cli.commands.requests import JOBS, build_request
+from poolproof.harness.cli.commands.options import (
+    JOBS,
+    POOL_HELP,
+    AsJson,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    Quiet,
+    Seed,
+    new_folder,
+    parse_duration,
+)
+from poolproof.harness.cli.commands.requests import build_request
 from poolproof.harness.cli.commands.search.exploration import reduce_each, show_exploration
-from poolproof.harness.cli.keeping import Keeping, new_folder
 from poolproof.harness.cli.output import Terminal, warn
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.comparison import RunResult
@@ -59,7 +69,7 @@ def explore_command(
         raise UsageError(f"--runs {runs}: a whole number from 1 to {MOST_RUNS}")
     request = build_request((), seed, 4, 8, jobs, Profile.QUICK, None)
     end_s = None if lasting is None else time.monotonic() + parse_duration("--for", lasting, most_s=LONGEST_S)
-    subject, found = find_pool(pool), Found(store_folder())
+    subject, found = find_pool(pool), Found()
     folder = out or new_folder("explore")
     results: list[RunResult] = []
     stalls = Stalls()

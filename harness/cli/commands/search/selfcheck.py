@@ -7,10 +7,19 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import AsJson, Jobs, Out, Profile, ProfileOption, Quiet, Seed
+from poolproof.harness.cli.commands.options import (
+    OF_VERDICT,
+    AsJson,
+    Jobs,
+    Keeping,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Seed,
+    new_folder,
+)
 from poolproof.harness.cli.commands.requests import build_request
-from poolproof.harness.cli.exits import OF_VERDICT
-from poolproof.harness.cli.keeping import Keeping, new_folder
 from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.workload import Size
 from poolproof.harness.mutation.command import run_selfcheck

@@ -9,10 +9,19 @@ from typing import Annotated
 import msgspec
 import typer
 
-from poolproof.harness.cli.commands.options import AsJson, Imports, Out, Profile, Quiet, WorkerCommand
-from poolproof.harness.cli.commands.requests import FULL_SCALE
-from poolproof.harness.cli.exits import Exit
-from poolproof.harness.cli.keeping import Keeping, is_run, new_folder
+from poolproof.harness.cli.commands.options import (
+    FULL_SCALE,
+    AsJson,
+    Exit,
+    Imports,
+    Keeping,
+    Out,
+    Profile,
+    Quiet,
+    WorkerCommand,
+    is_run,
+    new_folder,
+)
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.compare.catalogue import find_stored

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from poolproof.harness.cli.commands.options import AsJson, Imports, Run
+from poolproof.harness.cli.commands.options import OF_DECISION, AsJson, Imports, Run, is_run
 from poolproof.harness.cli.commands.results import show_results
-from poolproof.harness.cli.exits import OF_DECISION
-from poolproof.harness.cli.keeping import is_run
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.terminal import show_decision
 from poolproof.harness.compare.catalogue import find_stored

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.output import Terminal, say
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from poolproof.harness.cli.commands.options import AsJson
-from poolproof.harness.cli.exits import OF_VERDICT
+from poolproof.harness.cli.commands.options import OF_VERDICT, AsJson
 from poolproof.harness.cli.output import Terminal, say_json, shown
 from poolproof.harness.cli.terminal import print_line, styled
 from poolproof.harness.compare.stored.diff import Diff, Standing, diff

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from poolproof.harness.checkers import ALL
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import Exit
 from poolproof.harness.cli.output import Terminal
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.compare.catalogue import all_scenarios

@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 
-from poolproof.harness.cli.commands.options import Run
+from poolproof.harness.cli.commands.options import Exit, Run, is_run
 from poolproof.harness.cli.commands.results import show_results
-from poolproof.harness.cli.exits import Exit
-from poolproof.harness.cli.keeping import is_run
 from poolproof.harness.cli.output import say, say_json, warn
 from poolproof.harness.model.errors import UsageError
-from poolproof.harness.run.retention import DEFAULT_OUT
-from poolproof.harness.run.store import COMPARISON_FILE, RunFolder, read_comparison
+from poolproof.harness.run.retention import COMPARISON_FILE, DEFAULT_OUT
+from poolproof.harness.run.store import RunFolder, read_comparison
 from poolproof.reports import FORMATS, INDEX_FILE, Document, schema_of, write_reports, write_site
 
 

@@ -9,7 +9,17 @@ import typer
 
 from poolproof.harness.bench.records.baselines import Baselines
 from poolproof.harness.bench.report import read_report
-from poolproof.harness.cli.commands.options import AsJson, Out, Profile, ProfileOption, Quiet, Scenarios, Seed, Workers
+from poolproof.harness.cli.commands.options import (
+    AsJson,
+    Exit,
+    Out,
+    Profile,
+    ProfileOption,
+    Quiet,
+    Scenarios,
+    Seed,
+    Workers,
+)
 from poolproof.harness.cli.commands.timing.check import Name, check_command, require_result
 from poolproof.harness.cli.commands.timing.keeping import measure_and_keep, show_report
 from poolproof.harness.cli.commands.timing.options import (
@@ -24,7 +34,6 @@ from poolproof.harness.cli.commands.timing.options import (
     Rounds,
 )
 from poolproof.harness.cli.commands.timing.plans import bare_plan, make_plans
-from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal, say, say_json
 from poolproof.harness.cli.tables import show_table
 

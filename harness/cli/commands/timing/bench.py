@@ -10,7 +10,10 @@ from poolproof.harness.bench.report import verdict_of
 from poolproof.harness.bench.running import run_benches
 from poolproof.harness.bench.statistics.alarms import CHECKS, check_yourself, tell
 from poolproof.harness.cli.commands.options import (
+    OF_VERDICT,
     AsJson,
+    Exit,
+    Keeping,
     Out,
     Profile,
     ProfileOption,
@@ -19,6 +22,8 @@ from poolproof.harness.cli.commands.options import (
     Seed,
     WorkerCommand,
     Workers,
+    new_folder,
+    this_command,
 )
 from poolproof.harness.cli.commands.timing.keeping import keep, show_report
 from poolproof.harness.cli.commands.timing.options import (
@@ -35,8 +40,6 @@ from poolproof.harness.cli.commands.timing.options import (
     UntilWidth,
 )
 from poolproof.harness.cli.commands.timing.plans import make_plans, try_call
-from poolproof.harness.cli.exits import OF_VERDICT, Exit
-from poolproof.harness.cli.keeping import Keeping, new_folder, this_command
 from poolproof.harness.cli.output import Terminal, say, say_stored_json
 from poolproof.harness.cli.terminal import Steps
 from poolproof.harness.model.errors import UsageError

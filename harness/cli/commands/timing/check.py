@@ -21,10 +21,9 @@ from poolproof.harness.bench.statistics.regression import (
     machine_changes,
     work_changes,
 )
-from poolproof.harness.cli.commands.options import AsJson, Imports, Out, Quiet, Seed
+from poolproof.harness.cli.commands.options import AsJson, Exit, Imports, Out, Quiet, Seed
 from poolproof.harness.cli.commands.timing.keeping import measure_and_keep
 from poolproof.harness.cli.commands.timing.plans import plans_of
-from poolproof.harness.cli.exits import Exit
 from poolproof.harness.cli.output import Terminal, say_json, warn
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError

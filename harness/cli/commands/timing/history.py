@@ -10,8 +10,7 @@ from poolproof.harness.bench.records.index import Index
 from poolproof.harness.bench.show import tell_value
 from poolproof.harness.bench.statistics.metrics import TESTED_CLOSED, nearest
 from poolproof.harness.bench.statistics.trend import bars, tell_trend
-from poolproof.harness.cli.commands.options import AsJson
-from poolproof.harness.cli.exits import Exit
+from poolproof.harness.cli.commands.options import AsJson, Exit
 from poolproof.harness.cli.output import Terminal, say_json
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.model.errors import UsageError

@@ -12,7 +12,7 @@ from poolproof.harness.bench.report import BENCH_FILE, write_report
 from poolproof.harness.bench.running import run_benches
 from poolproof.harness.bench.show import COLUMNS, describe, figure_rows, headline, markdown, notes, test_rows
 from poolproof.harness.bench.statistics.figures import BenchReport
-from poolproof.harness.cli.keeping import Keeping, new_folder, this_command
+from poolproof.harness.cli.commands.options import Keeping, new_folder, this_command
 from poolproof.harness.cli.output import Terminal
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.cli.terminal import Steps

@@ -11,10 +11,18 @@ from poolproof.harness.bench.plan import SweepPlan
 from poolproof.harness.bench.show import CURVE_COLUMNS, SWEEP_COLUMNS, curve_rows, sweep_markdown, sweep_rows
 from poolproof.harness.bench.sweep import carry_out_sweep
 from poolproof.harness.bench.workloads.workloads import call_scenario
-from poolproof.harness.cli.commands.options import POOL_HELP, AsJson, Out, Quiet, Seed
+from poolproof.harness.cli.commands.options import (
+    POOL_HELP,
+    AsJson,
+    Exit,
+    Keeping,
+    Out,
+    Quiet,
+    Seed,
+    new_folder,
+    this_command,
+)
 from poolproof.harness.cli.commands.timing.options import CallOption
-from poolproof.harness.cli.exits import Exit
-from poolproof.harness.cli.keeping import Keeping, new_folder, this_command
 from poolproof.harness.cli.output import Terminal, say_stored_json
 from poolproof.harness.cli.tables import show_table
 from poolproof.harness.cli.terminal import Steps
