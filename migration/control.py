@@ -195,6 +195,8 @@ class Control:
             self.trouble = f"{entry.trouble}; {otherwise}"
             logger.error("the state of the migration is lost: %s", one_line(self.trouble))
             return
+        if self._unwritten is not None and entry == self.entry:
+            return  # it is the entry that our pending change replaces
         self._unwritten = None  # the process that wrote this entry replaced our pending change
         if self.trouble:
             logger.warning("the state of the migration is back: %s", self.trouble)
