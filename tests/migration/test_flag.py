@@ -35,6 +35,8 @@ Eventually = Callable[..., Any]
 KEY = "checkout-pool"
 SOURCE = f"the flag '{KEY}' of In-Memory Provider"
 WHY = {"why": "a test"}
+PATIENT_S = 60.0
+"""A busy machine is no trouble of a provider."""
 
 
 class Remote:
@@ -80,8 +82,9 @@ class Remote:
 
 
 @pytest.fixture
-def remote() -> Iterator[Remote]:
+def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
     """A flag whose value is v1. At the end no provider is left."""
+    monkeypatch.setattr(flag, "ANSWER_S", PATIENT_S)
     remote = Remote()
     yield remote
     remote.opened.set()
@@ -147,6 +150,7 @@ def test_positions_change_while_calls_run_and_no_call_is_lost_or_wrong(
     assert wrong == []
     notes = {f"{client}-{number}" for client in range(4) for number in range(1, done[client] + 1)}
     assert v1.executed + v2.executed == dict.fromkeys(notes, 1), "each call is carried out once"
+    until(lambda: len(moved) == len(steps), "the listener is told")
     assert [str(each.after) for each in moved] == [str(Position.parse(step)) for step in steps]
     assert {each.who for each in moved} == {SOURCE}
     assert moved[1].why == "its value is canary:50 (variant 'it', reason STATIC)"
@@ -257,10 +261,24 @@ def test_a_provider_that_hangs_is_told_and_the_guardrails_work_on(
         with pytest.raises(PoolClosed):
             pool.execute("echo")
     until(lambda: pool.position == Position(), "it rolls back")
-    monkeypatch.undo()
     remote.value = "shadow"
     remote.opened.set()
-    until(lambda: str(pool.position) == "shadow", "it follows again")
+    monkeypatch.setattr(flag, "ANSWER_S", PATIENT_S)
+    until(lambda: str(pool.position) == "shadow" and not pool.report().trouble, "it follows again")
+
+
+def test_a_provider_that_hangs_delays_the_begin_for_a_limited_time(
+    follow: Any, remote: Remote, until: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.value = "v2"
+    remote.opened.clear()
+    monkeypatch.setattr(flag, "ANSWER_S", 0.05)
+    pool, _, _ = follow()
+    assert pool.position == Position()
+    assert "no answer for 0.05 s; this process uses v1" in pool.report().trouble
+    monkeypatch.setattr(flag, "ANSWER_S", PATIENT_S)
+    remote.opened.set()
+    until(lambda: str(pool.position) == "v2" and not pool.report().trouble, "it follows")
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -297,7 +315,7 @@ def test_a_breach_rolls_back_this_process_alone_until_the_flag_changes(
     other, _, _ = follow(state_file=str(tmp_path / "other.json"))
     _break(pool, v2)
     until(lambda: pool.position == Position(), "it rolls back")
-    assert moved[-1].who.startswith("guardrail of ")
+    until(lambda: moved[-1].who.startswith("guardrail of "), "the listener is told")
     until(lambda: "this process applies v1 nevertheless" in _record(state).trouble, "and says so")
     assert f"the position is set by {SOURCE}; change it there" in pool.report().trouble
     assert "all failed" in pool.report().trouble

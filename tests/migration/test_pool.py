@@ -57,7 +57,7 @@ def test_it_is_a_pool_and_needs_no_tool(migrating: Make) -> None:
     assert pool.name == v1.name
     code = (
         "import poolproof.migration, sys; "
-        "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair'};"
+        "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair','openfeature'};"
         "unwanted |= {'poolproof.pool_v1','poolproof.pool_v2'};"
         "print(*unwanted & set(sys.modules))"
     )
