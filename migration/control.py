@@ -1,8 +1,8 @@
-"""The position of a migration in this process: follows the state file, rolls back at a breach, promotes on schedule.
+"""The position of a migration in this process: follows its source, rolls back at a breach, promotes on schedule.
 
-Independent of pools and calls. Each call reads `step` once; `step` is always replaced as a whole. A rollback takes
-effect in this process before it is written to the state file. A change in the file takes effect within `plan.poll_s`
-seconds.
+Independent of pools and calls. Each call reads `step` once; `step` is always replaced as a whole. The source is the
+state file or a flag (poolproof.migration.source). A rollback takes effect in this process before it is written to the
+source. A change of the source takes effect within `plan.poll_s` seconds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 
 from poolproof.bridge import ConfigError
 from poolproof.bridge.clock import now_ns
 from poolproof.bridge.safe_text import one_line
-from poolproof.migration.followers.place import state_path
 from poolproof.migration.plan import Mode, OnBreach, Plan, Position, Side
 from poolproof.migration.shadowing.metrics import GuardrailMetrics
-from poolproof.migration.state import Entry, StateConflict, StateError, StateFile, whoami
+from poolproof.migration.source import open_file, open_source
+from poolproof.migration.state import Entry, StateConflict, StateError, whoami
 
 logger = logging.getLogger("poolproof.migration")
 GUARDRAIL = "guardrail"
@@ -55,9 +54,13 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 class Control:
     """Controls the position of one migrating pool. A background thread calls `look` repeatedly.
 
-    A state file that is lost (removed, damaged, unreadable) changes nothing: the process keeps its position, and says
-    so in `trouble` and in the log until the file is there again. Only a process that begins with a damaged file uses
-    v1.
+    A source that is lost (a file that is removed, damaged or unreadable, a flag without a valid value) changes nothing:
+    the process keeps its position, and says so in `trouble` and in the log until the source is there again. Only a
+    process that begins while it is lost uses v1. A change that cannot be written to the source is in force in this
+    process until the source has another entry.
+
+    `file` is where followers register, None if the migration is private; `source` is None if only this process sets
+    the position.
     """
 
     def __init__(self, plan: Plan, metrics: GuardrailMetrics, on_change: Callable[[Moved], None] | None = None) -> None:
@@ -66,35 +69,31 @@ class Control:
         self._on_change = on_change
         # Held while the position changes, which also writes a file. No call ever takes this lock.
         self._changing = threading.RLock()
-        path = state_path(plan)
-        if path is not None and plan.state_file is None:
-            _make_user_folder(path.parent)
-        self.state = None if path is None else StateFile(path)
-        self._stamp: tuple[int, ...] | None = None
+        self.file = open_file(plan)
+        self.source = open_source(plan, self.file, metrics.urgent.set)
+        self._stamp: object = None
         self.entry = Entry(sequence=0, mode=Mode.V1)
         self._unwritten: tuple[Position, str, str, str] | None = None
         self._reported = ""
         self.last_breach = ""
-        self.trouble = ""
+        self._lost = self._alone = ""
         self.paused = ""
         self.step = self._make_step(Position())
         self._since_ns = now_ns()
         self._begin(Position.parse(plan.begin))
 
     def _begin(self, position: Position) -> None:
-        if self.state is not None:
-            self._stamp = self.state.stamp()
-            entry = self.state.read()
+        if self.source is not None:
+            self._stamp = self.source.stamp()
+            entry = self.source.read()
             if entry is None:
-                if self.plan.state_file is not None and not self.state.path.parent.is_dir():
-                    raise StateError(f"{self.state.path}: there is no folder {self.state.path.parent}")
                 if position.mode is Mode.V1:  # somebody else begins the migration
                     return
                 try:
-                    entry = self.state.write(position, who=whoami(), why="begun as configured", expected=0)
+                    entry = self.source.write(position, who=whoami(), why="begun as configured", expected=0)
                 except StateConflict:  # another process created the file at the same time
-                    entry = self.state.read()
-                self._stamp = self.state.stamp()
+                    entry = self.source.read()
+                self._stamp = self.source.stamp()
             if entry is not None:
                 self._take(entry, "this process uses v1")
                 return
@@ -106,8 +105,23 @@ class Control:
         """The active position."""
         return self.step.position
 
+    @property
+    def trouble(self) -> str:
+        """Why this process may apply another position than the source has, in sentences; empty if it does not."""
+        return "; ".join(filter(None, (self._lost, self._alone)))
+
+    @property
+    def flag(self) -> str:
+        """The flag that sets the position, with its provider; empty if none does."""
+        return self.source.name if self.plan.flag and self.source is not None else ""
+
+    @property
+    def wanted(self) -> str:
+        """The position that the source has; empty if that is not known now."""
+        return str(self.entry.position) if self.entry.sequence and not self._lost else ""
+
     def change(self, position: Position, *, who: str = "", why: str) -> None:
-        """Write the position to the state file and activate it. If writing fails, raises StateError, without effect."""
+        """Write the position to the source and activate it. If writing fails, raises StateError, without effect."""
         if not why.strip():
             raise ConfigError("why '': a change of a migration needs a reason")
         with self._changing:
@@ -116,15 +130,17 @@ class Control:
             self._set(position, who, why)
 
     def roll_back(self, why: str, *, who: str = "") -> None:
-        """Roll back to v1 at once: first in this process, then in the state file, whatever position the file has."""
+        """Roll back to v1 at once: first in this process, then in the source, whatever position that has."""
         with self._changing:
             who = who or whoami()
+            if self.flag:
+                self._follow()  # this rollback is from what the flag has now, so only its next change ends it
             self._set(Position(), who, why)
             self._unwritten = (Position(), who, why, "")
             self._write_down()
 
     def pause(self, why: str, *, who: str = "") -> None:
-        """Stop the promotion of the migration, here and then in the state file. The position stays."""
+        """Stop the promotion of the migration, here and then in the source. The position stays."""
         with self._changing:
             self.paused = why
             logger.warning("the migration is paused at the step %s: %s", self.position, one_line(why))
@@ -140,7 +156,7 @@ class Control:
             yield
 
     def look(self) -> None:
-        """Follow the state file, act on a breach as planned, and promote if the plan is automatic and a step is due."""
+        """Follow the source, act on a breach as planned, and promote if the plan is automatic and a step is due."""
         with self._changing:
             self._follow()
             self._write_down()
@@ -177,29 +193,37 @@ class Control:
         long_enough = now_ns() - self._since_ns >= self.plan.step_s * 1e9
         return long_enough and self._metrics.candidate_calls >= self.plan.step_calls
 
+    def close(self) -> None:
+        """Stop following the source. Idempotent."""
+        if self.source is not None:
+            self.source.close()
+
     def _follow(self) -> None:
-        if self.state is None:
+        if self.source is None:
             return
-        stamp = self.state.stamp()
+        stamp = self.source.stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
-        entry = self.state.read()
+        entry = self.source.read()
         if entry is None:
-            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self.state.path} no longer exists")
-        if entry != self.entry or self.trouble:
-            self._take(entry, f"this process keeps {self.position}, number {self.entry.sequence}")
+            entry = Entry(sequence=0, mode=Mode.V1, trouble=f"{self.source.name} no longer exists")
+        if entry != self.entry or self._lost:
+            number = "" if self.plan.flag else f", number {self.entry.sequence}"
+            self._take(entry, f"this process keeps {self.position}{number}")
 
     def _take(self, entry: Entry, otherwise: str) -> None:
         if entry.trouble:
-            trouble = f"{entry.trouble}; {otherwise}"
-            logger.error("the state of the migration is lost: %s", one_line(trouble))
-            self.trouble = trouble  # after the log: whoever sees the state finds the reason there
+            lost = f"{entry.trouble}; {otherwise}"
+            logger.error("the state of the migration is lost: %s", one_line(lost))
+            self._lost = lost  # after the log: whoever sees the state finds the reason there
             return
-        self._unwritten = None  # the process that wrote this entry replaced our pending change
-        if self.trouble:
-            logger.warning("the state of the migration is back: %s", self.trouble)
-        self.trouble = ""
+        if self._lost:
+            logger.warning("the state of the migration is back: %s", one_line(self._lost))
+        self._lost = ""
+        if self._unwritten is not None and entry == self.entry:
+            return  # it is the entry that our pending change replaces
+        self._unwritten, self._alone = None, ""  # whoever made this entry has replaced our pending change
         before, self.entry = self.entry, entry
         resumed = before.paused and not entry.paused
         if entry.position != self.position or resumed:
@@ -207,24 +231,24 @@ class Control:
         self.paused = entry.paused
 
     def _write(self, position: Position, who: str, why: str, paused: str = "") -> None:
-        if self.state is None:
+        if self.source is None:
             return
-        self.entry = self.state.write(position, who=who, why=why, above=self.entry.sequence, paused=paused)
-        self._stamp = self.state.stamp()
+        self.entry = self.source.write(position, who=who, why=why, above=self.entry.sequence, paused=paused)
+        self._stamp = self.source.stamp()
 
     def _write_down(self) -> None:
-        if self.state is None or self._unwritten is None:
+        if self._unwritten is None:
             return
         position, who, why, paused = self._unwritten
         try:
             self._write(position, who, why, paused)
         except StateError as error:
-            told = f"{error}; this process applies {position} nevertheless"
-            if self.trouble != told:  # each look tries again, but the error is logged only once
-                self.trouble = told
-                logger.error("a change of the migration could not be written to the state file: %s", one_line(told))
+            told = f"{error}; this process applies {position} nevertheless, until the state changes: {why[:200]}"
+            if self._alone != told:  # each look tries again, but the error is logged only once
+                self._alone = told
+                logger.error("a change of the migration is in force in this process alone: %s", one_line(told))
             return
-        self.trouble = ""
+        self._lost = self._alone = ""
         self._unwritten = None
 
     def _set(self, position: Position, who: str, why: str) -> None:
@@ -243,13 +267,6 @@ class Control:
     def _make_step(self, position: Position) -> Step:
         epoch = self._metrics.restart()
         return Step(position, epoch, position.mode is Mode.V1, self._metrics.good)
-
-
-def _make_user_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        logger.error("the migration cannot be followed: %s cannot be made: %s", folder, error.strerror)
 
 
 def machine_load() -> float:

@@ -169,6 +169,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     `state_file` is shared by all processes that migrate together, and outlives them; `name` is the same for a file in
     the user's own folder (poolproof.migration.followers.place). A plan with neither is private to its pool. `begin` is
     the position to begin with: "v1" waits until somebody begins the migration, any other begins it unless it has begun.
+    `flag` is the key of a feature flag (OpenFeature) that sets the position in place of the state file, beside which
+    the processes still register.
     `on_breach` says what a breached limit does. `ramp` lists the canary's steps in percent. With `automatic`, each step
     is promoted after `step_s` seconds and at least `step_calls` calls (copies) of v2.
     `idempotent` are the commands that shadow mode may run a second time, on v2. At most `shadow_queue` copies wait for
@@ -184,6 +186,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     begin: str = "v1"
     state_file: str | None = None
     name: str = ""
+    flag: str = ""
     on_breach: OnBreach = OnBreach.ROLLBACK
     ramp: tuple[int, ...] = (1, 5, 25, 50, 100)
     automatic: bool = False
@@ -209,6 +212,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             require_name(self.name)
         if self.name and self.state_file is not None:
             raise ConfigError(f"name {self.name!r} and state_file {self.state_file!r}: give one of the two")
+        if self.flag:
+            self._require_flag()
         if not self.ramp or list(self.ramp) != sorted(set(self.ramp)) or self.ramp[0] < 1 or self.ramp[-1] != 100:
             raise ConfigError(f"ramp {self.ramp!r}: must be rising percentages, the first at least 1 and the last 100")
         for option in ("step_s", "shadow_timeout_s", "session_wait_s", "poll_s"):
@@ -227,6 +232,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError(
                 f"idempotent {sorted(both)!r}: a command of state_commands cannot be idempotent, "
                 "because the copies of shadow mode have no session"
+            )
+
+    def _require_flag(self) -> None:
+        if not self.flag.isprintable() or self.flag != self.flag.strip():
+            raise ConfigError(f"flag {self.flag!r}: must be the key of a feature flag")
+        for option, usual in (("begin", "v1"), ("automatic", False)):
+            if (value := getattr(self, option)) != usual:
+                raise ConfigError(f"flag {self.flag!r} and {option} {value!r}: only the flag sets the position")
+        if self.on_breach is OnBreach.PAUSE:
+            raise ConfigError(
+                f"flag {self.flag!r} and on_breach 'pause': nobody could resume; on_breach must be rollback or report"
             )
 
     @classmethod

@@ -49,6 +49,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a migration in this process. `last_breach`, `trouble` and `paused` are sentences, or empty.
 
     `served` counts what was served since the position was taken. `state_file` is empty if the migration is private.
+    `flag` is the flag that sets the position, with its provider; empty if none does.
     """
 
     position: str
@@ -60,6 +61,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     paused: str
     served: Served
     state_file: str
+    flag: str
 
 
 class MigratingPool(SessionCalls):
@@ -298,7 +300,8 @@ class MigratingPool(SessionCalls):
     def change(self, position: Position | str, *, why: str, who: str = "") -> None:
         """Activate a position here and in the state file; `position` may be text such as "canary:25".
 
-        Calls that have begun end on their pool. Raises ConfigError, and StateError if the state file cannot be written.
+        Calls that have begun end on their pool. Raises ConfigError, and StateError if the state file cannot be written
+        or a flag sets the position.
         """
         self._require_owner()
         self._control.change(Position.parse(position) if isinstance(position, str) else position, who=who, why=why)
@@ -312,7 +315,10 @@ class MigratingPool(SessionCalls):
         return following
 
     def roll_back(self, *, why: str, who: str = "") -> None:
-        """Let v1 serve everything from now on. Succeeds in this process even if the state file cannot be written."""
+        """Let v1 serve everything from now on. Succeeds in this process even if the state file cannot be written.
+
+        Where a flag sets the position, this process alone rolls back, until the flag changes.
+        """
         self._require_owner()
         self._control.roll_back(why, who=who)
 
@@ -340,6 +346,7 @@ class MigratingPool(SessionCalls):
             paused=self._control.paused,
             served=self._metrics.served(),
             state_file=self._membership.place,
+            flag=self._control.flag,
         )
 
 

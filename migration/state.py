@@ -119,6 +119,14 @@ class StateFile:
         self.log_path = self.path.with_name(self.path.name + ".log")
         self.followers_path = self.path.with_name(self.path.name + ".followers")
 
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def close(self) -> None:
+        """Do nothing: no file is open between two calls."""
+
     def stamp(self) -> tuple[int, ...] | None:
         """Return a value that changes with every change of the file and of its permissions; None if there is none."""
         try:

@@ -23,9 +23,10 @@ def examine_plan(plan: Plan) -> Preparation:
     if path is None:
         return Preparation(facts=("the migration is private to its pool",), problems=("no command can change it",))
     file = StateFile(path)
-    facts = [f"state: {file.path}", f"steps: {', '.join(f'{step} %' for step in plan.ramp)}"]
+    facts = [f"flag: {plan.flag!r}"] if plan.flag else []
+    facts += [f"state: {file.path}", f"steps: {', '.join(f'{step} %' for step in plan.ramp)}"]
     entry = file.read()
-    if entry is not None and entry.trouble:
+    if entry is not None and entry.trouble and not plan.flag:
         problems.append(entry.trouble)
     folder = next(parent for parent in file.path.parents if parent.is_dir())
     if not os.access(folder, os.W_OK) or (plan.state_file is not None and folder != file.path.parent):

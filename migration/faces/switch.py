@@ -20,7 +20,7 @@ from poolproof.migration.watch import Watch
 
 
 class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a migration in this process. `last_breach`, `trouble` and `paused` are sentences, or empty."""
+    """The state of a migration in this process; see poolproof.migration.Report."""
 
     position: str
     windows: Figures
@@ -29,6 +29,7 @@ class SwitchReport(msgspec.Struct, frozen=True, kw_only=True):
     trouble: str
     paused: str
     state_file: str
+    flag: str
 
 
 class Switch:
@@ -79,6 +80,7 @@ class Switch:
             trouble=self._membership.trouble,
             paused=self.control.paused,
             state_file=self._membership.place,
+            flag=self.control.flag,
         )
 
     def close(self) -> None:

@@ -32,17 +32,18 @@ class Membership:
         self._since = self._started = time.time()
         self._published_s = 0.0
         self._told: tuple[object, ...] = ()
-        self._registration = None if control.state is None else Registration(control.state.followers_path)
-        if control.state is not None:
-            logger.info("pool %r follows the migration of %s", name, control.state.path)
+        self._registration = None if control.file is None else Registration(control.file.followers_path)
+        if control.source is not None:
+            logger.info("pool %r follows the migration of %s", name, control.source.name)
+        if control.file is not None:
             with contextlib.suppress(OSError):
-                forget_dead(control.state.followers_path)
+                forget_dead(control.file.followers_path)
         self._publish()
 
     @property
     def place(self) -> str:
-        """The state file that this pool follows; empty if the migration is private."""
-        return "" if self._control.state is None else str(self._control.state.path)
+        """The state file beside which this pool registers; empty if the migration is private."""
+        return "" if self._control.file is None else str(self._control.file.path)
 
     @property
     def trouble(self) -> str:
@@ -59,7 +60,8 @@ class Membership:
                 self._publish()
 
     def close(self) -> None:
-        """Leave the register. Idempotent."""
+        """Follow no more, and leave the register. Idempotent."""
+        self._control.close()
         if self._registration is not None:
             self._registration.close()
 
@@ -86,6 +88,8 @@ class Membership:
             heard=now_s,
             sequence=control.entry.sequence,
             position=str(step.position),
+            flag=control.flag,
+            wanted=control.wanted if control.flag else "",
             since=self._since,
             calls=served.calls,
             failed=served.failed,

@@ -25,7 +25,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     `sequence` is the number of the entry in the state file that it applies (0: none), `position` the position.
     `calls` and `failed` are the calls of its callers that ended on each pool since it took that position, and `copies`
     and `mismatches` those of shadow mode. `started` and `heard` are seconds since 1970. `load` is the machine's load
-    for each processor; `ramp` and `idempotent` are those of the follower's own plan.
+    for each processor; `ramp` and `idempotent` are those of the follower's own plan. `flag` is the flag that sets the
+    position, with its provider, and `wanted` the position that it has; empty if no flag does, or if it is not known.
     """
 
     format: int = FORMAT
@@ -37,6 +38,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     heard: float
     sequence: int = 0
     position: str = "v1"
+    flag: str = ""
+    wanted: str = ""
     since: float = 0.0
     calls: dict[str, int] = {}
     failed: dict[str, int] = {}
@@ -65,12 +68,18 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
     def follows(self, sequence: int, position: str) -> bool:
         """Whether the follower is known to apply this entry of the state file now."""
         record = self.record
-        return self.life is Life.FOLLOWING and (record.sequence, record.position) == (sequence, position)
+        applies = (record.sequence, record.position) == (sequence, position)
+        return self.life is Life.FOLLOWING and applies and not record.flag
+
+    @property
+    def obeys(self) -> bool:
+        """Whether the follower is known to apply what its flag says."""
+        return self.life is Life.FOLLOWING and not self.record.trouble
 
     def describe(self) -> str:
         """Return one line: which process it is, the position that it applies, and the calls that it has served."""
         record = self.record
-        told = f"{record.who} applies {record.position}, number {record.sequence}"
+        told = f"{record.who} applies {record.position}, {self._reason()}"
         match self.life:
             case Life.DEAD:
                 return f"{record.who} ended without leaving; its last position was {record.position}"
@@ -84,6 +93,19 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
                 copies = f"; {record.copies} copies compared, {record.mismatches} differed" if record.copies else ""
                 homes = ", ".join(f"{home} {count}" for home, count in sorted(record.sessions.items()))
                 return f"{told}; since then {served}{copies}" + (f"; sessions: {homes}" if homes else "")
+
+    def _reason(self) -> str:
+        record = self.record
+        if not record.flag:
+            return f"number {record.sequence}"
+        if not record.wanted:
+            return f"while {record.flag} is not known"
+        return f"{'as' if record.wanted == record.position else 'although'} {record.flag} says {record.wanted}"
+
+
+def set_by(flag: str) -> str:
+    """Return the sentence that refuses a change because a flag sets the position."""
+    return f"the position is set by {flag}; change it there"
 
 
 def judge(record: Record, *, held: bool, now_s: float) -> Follower:

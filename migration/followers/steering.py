@@ -1,8 +1,8 @@
 """Changes the state of a migration from outside its processes, and reports which processes have followed.
 
-A change is refused, and nothing is written, where no living process follows the state, where no migration has begun
-(only `start` begins one), and where the change makes no sense at the present step. After a change, the command
-waits until every living follower applies it.
+A change is refused, and nothing is written, where a flag sets the position, where no living process follows the state,
+where no migration has begun (only `start` begins one), and where the change makes no sense at the present step. After a
+change, the command waits until every living follower applies it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from poolproof.migration.followers.place import SUFFIX, user_folder
-from poolproof.migration.followers.record import Follower, Life
+from poolproof.migration.followers.record import Follower, Life, set_by
 from poolproof.migration.followers.registry import find_followers
 from poolproof.migration.plan import Mode, Plan, Position
 from poolproof.migration.state import Entry, StateError, StateFile, whoami
@@ -38,9 +38,21 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(follower for follower in self.followers if follower.life is not Life.DEAD)
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that set the position of living followers."""
+        return tuple(sorted({one.record.flag for one in self.living} - {""}))
+
+    @property
+    def by_file(self) -> bool:
+        """Whether the state file sets the position of a living follower. If no follower lives, nobody knows: True."""
+        return not self.living or any(not one.record.flag for one in self.living)
+
+    @property
     def behind(self) -> tuple[Follower, ...]:
-        """The living followers that are not known to apply the active entry of the state file."""
+        """The living followers that are not known to apply the active entry of the state file, or else their flag."""
         entry = self.entry
+        if not self.by_file:
+            return tuple(one for one in self.living if not one.obeys)
         if entry is None or entry.trouble:
             return tuple(one for one in self.living if one.record.sequence or one.life is Life.STALE)
         return tuple(one for one in self.living if not one.follows(entry.sequence, str(entry.position)))
@@ -85,6 +97,12 @@ class Steering:
             raise StateError(f"{self.file.followers_path} cannot be read: {error.strerror}") from error
         return Survey(entry=self.file.read(), followers=followers)
 
+    def flag(self, found: Survey) -> str:
+        """Return the flags that set the position, as the processes that follow say; without them, the plan's flag."""
+        if found.living:
+            return " and ".join(found.flags)
+        return f"the flag {self._plan.flag!r}" if self._plan.flag else ""
+
     def next_step(self, found: Survey) -> Position | None:
         """Return the position of `promote` by the followers' own ramp; without followers, by this plan's."""
         plan = self._plan
@@ -94,7 +112,7 @@ class Steering:
 
     def start(self, why: str, who: str = "") -> Entry:
         """Begin the migration with shadow mode. Raises Refused."""
-        found = self.survey()
+        found = self._examine()
         entry = found.entry
         if entry is None and found.begun:
             raise Refused(self._removed(found))
@@ -109,7 +127,7 @@ class Steering:
 
     def move(self, position: Position, why: str, who: str = "") -> Entry:
         """Go to the position. Raises Refused."""
-        found = self.survey()
+        found = self._examine()
         entry = self._require_begun(found)
         if entry.paused and position.percent_of_v2 > entry.position.percent_of_v2:
             raise Refused(f"the migration is paused: {entry.paused}; `poolproof migrate resume` first")
@@ -117,7 +135,7 @@ class Steering:
 
     def promote(self, why: str, who: str = "") -> Entry:
         """Take the plan's next step. Raises Refused."""
-        found = self.survey()
+        found = self._examine()
         entry = self._require_begun(found)
         if entry.trouble:
             raise Refused(f"{entry.trouble}, so the next step is unknown")
@@ -134,14 +152,14 @@ class Steering:
 
     def roll_back(self, why: str, who: str = "") -> Entry:
         """Return to v1, whatever the state is. Raises Refused if there is nothing to return from."""
-        found = self.survey()
+        found = self._examine(back=True)
         if not found.begun:
             raise Refused(self.not_begun(found))
         return self._write(found, Position(), why, who)
 
     def pause(self, why: str, who: str = "") -> Entry:
         """Keep the position, and allow no promotion until `resume`. Raises Refused."""
-        found = self.survey()
+        found = self._examine()
         entry = self._require_begun(found)
         if entry.trouble or entry.mode is Mode.V1:
             raise Refused(entry.trouble or "v1 serves everything, so there is nothing to pause")
@@ -149,7 +167,7 @@ class Steering:
 
     def resume(self, why: str, who: str = "") -> Entry:
         """End the pause; the limits begin anew. Raises Refused."""
-        found = self.survey()
+        found = self._examine()
         entry = self._require_begun(found)
         if not entry.paused:
             raise Refused(f"the migration is not paused; it stands at {entry.position}")
@@ -157,7 +175,7 @@ class Steering:
 
     def finish(self, why: str, who: str = "") -> Entry:
         """Declare that v2 serves for good. Raises Refused unless every follower applies v2 and v1 has no session."""
-        found = self.survey()
+        found = self._examine()
         entry = self._require_begun(found)
         if entry.trouble or entry.mode is not Mode.V2:
             raise Refused(entry.trouble or f"the migration stands at {entry.position}; only v2 can be finished")
@@ -178,6 +196,13 @@ class Steering:
                 return outcome
             time.sleep(POLL_S)
 
+    def _examine(self, *, back: bool = False) -> Survey:
+        # Refuses a change where a flag sets the position. While some processes still follow the file, they can go back.
+        found = self.survey()
+        if (flag := self.flag(found)) and not (back and found.living and found.by_file):
+            raise Refused(set_by(flag))
+        return found
+
     def _require_begun(self, found: Survey) -> Entry:
         if found.entry is None:
             raise Refused(self._removed(found) if found.begun else self.not_begun(found))
@@ -196,6 +221,8 @@ class Steering:
 
     def not_begun(self, found: Survey) -> str:
         """Return the message that no migration has begun; without followers it also names migrations that have some."""
+        if flag := self.flag(found):
+            return f"{set_by(flag)}; {self.nobody(found)}"
         told = f"there is no {self.file.path}: no migration has begun; `poolproof migrate start` begins one"
         return told if found.living else f"{told}; {self.nobody(found)}"
 

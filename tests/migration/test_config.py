@@ -37,6 +37,14 @@ def test_pyproject_is_read_if_there_is_no_file_of_our_own(folder: Path) -> None:
     assert (found.guardrails.min_calls, found.guardrails.min_errors) == (3, 2)
 
 
+def test_a_flag_goes_with_a_name_or_a_state_file(folder: Path) -> None:
+    (folder / "poolproof.toml").write_text('[migration]\nflag = "checkout-pool"\non_breach = "report"')
+    assert (load_plan(environ={}).flag, load_plan(environ={}).name) == ("checkout-pool", "default")
+    assert load_plan(environ={}, flag="other", state_file="s.json").flag == "other"
+    with pytest.raises(ConfigError, match="begin 'v2': only the flag sets the position"):
+        load_plan(environ={"POOLPROOF_POOL_VERSION": "v2"})
+
+
 def test_a_state_file_lies_beside_the_file_that_names_it(folder: Path) -> None:
     (folder / "sub").mkdir()
     (folder / "sub" / "p.toml").write_text('[migration]\nstate_file = "s.json"')
@@ -60,6 +68,11 @@ def test_a_state_file_lies_beside_the_file_that_names_it(folder: Path) -> None:
         ({"guardrails": {"max_error_rate": 2}}, "max_error_rate 2.*: must be a number from 0 to 1"),
         ({"idempotent": ["put"]}, "a command of state_commands cannot be idempotent"),
         ({"poll_s": 5}, "poll_s 5.*: must be a number from 0.01 to 0.5"),
+        ({"flag": "k "}, "flag 'k ': must be the key of a feature flag"),
+        ({"flag": "k\n"}, r"flag 'k\\n': must be the key of a feature flag"),
+        ({"flag": "k", "begin": "shadow"}, "flag 'k' and begin 'shadow': only the flag sets the position"),
+        ({"flag": "k", "automatic": True}, "flag 'k' and automatic True: only the flag sets the position"),
+        ({"flag": "k", "on_breach": "pause"}, "flag 'k' and on_breach 'pause': nobody could resume"),
     ],
 )
 def test_what_cannot_be_is_named(options: dict[str, Any], message: str) -> None:

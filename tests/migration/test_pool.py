@@ -35,6 +35,7 @@ from poolproof.migration import (
     Moving,
     Plan,
     Position,
+    StateError,
     StateFile,
     traffic,
 )
@@ -56,7 +57,7 @@ def test_it_is_a_pool_and_needs_no_tool(migrating: Make) -> None:
     assert pool.name == v1.name
     code = (
         "import poolproof.migration, sys; "
-        "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair'};"
+        "unwanted = {'pytest','typer','rich','jinja2','numpy','psutil','altair','openfeature'};"
         "unwanted |= {'poolproof.pool_v1','poolproof.pool_v2'};"
         "print(*unwanted & set(sys.modules))"
     )
@@ -355,6 +356,26 @@ def test_a_rollback_holds_though_it_cannot_be_written(
         pool.roll_back(**WHY)
         assert pool.position == Position()
         assert "No space left" in pool.report().trouble
+        monkeypatch.undo()
+        until(lambda: (entry := StateFile(path).read()) and entry.mode is Mode.V1, "it is written later")
+
+
+def test_a_rollback_that_cannot_be_written_is_not_undone_by_the_entry_that_it_replaces(
+    scripted: Any, tmp_path: Path, until: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StateError("as asked")
+
+    with MigratingPool(scripted("v1"), scripted("v2"), Plan(begin="v2", state_file=str(path))) as pool:
+        monkeypatch.setattr(StateFile, "write", refuse)
+        pool.roll_back(**WHY)
+        path.chmod(0o600)  # the stamp of the file changes, and the entry does not
+        heard: set[float] = set()
+        register = StateFile(path).followers_path
+        until(lambda: heard.add(find_followers(register)[0].record.heard) or len(heard) == 3, "it looks on")
+        assert pool.position == Position()
         monkeypatch.undo()
         until(lambda: (entry := StateFile(path).read()) and entry.mode is Mode.V1, "it is written later")
 

@@ -25,6 +25,8 @@ def _migration() -> tuple[bool, str]:
     # Whether this user can change the step, in an emergency for instance.
     plan = load_plan()
     path = state_path(plan)
+    if plan.flag:
+        return True, f"set by the flag {plan.flag!r}; processes register beside {path}"
     if path is None or (plan.state_file is None and not path.parent.is_dir()):
         return True, f"{path}: not begun, and nobody follows it"
     file = StateFile(path)

@@ -23,6 +23,7 @@ from poolproof.harness.model.errors import UsageError
 from poolproof.migration.config import load_plan
 from poolproof.migration.control import LOADED
 from poolproof.migration.followers.place import state_path
+from poolproof.migration.followers.record import set_by
 from poolproof.migration.followers.steering import Outcome, Refused, Steering, Survey
 from poolproof.migration.plan import DEFAULT_NAME, Position
 from poolproof.migration.state import Change, Entry, StateError, StateFile, never_in_effect
@@ -64,7 +65,11 @@ Unfollowed = Annotated[
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """What `status --json` prints. `followed`: every living follower applies the position."""
+    """What `status --json` prints. `followed`: every living follower applies the position, or what its flag says.
+
+    `flag` is the flag that sets the position, if one does. Then the fields of the state file are empty, unless a
+    process follows it: what is applied is in the record of each follower.
+    """
 
     path: str
     sequence: int
@@ -76,6 +81,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool
     trouble: str
     followed: bool
+    flag: str
     survey: Survey
 
 
@@ -97,16 +103,35 @@ def as_usage(command: Callable[P, int]) -> Callable[P, int]:
 def status_command(state: State = None, name: Name = "", as_json: AsJson = False) -> int:
     """Show the current step of the migration, and the position and calls of each process that follows it.
 
-    Exit code 1 if the state file cannot be read; 3 if no process follows it, or if one does not apply it.
+    Exit code 1 if the state file cannot be read; 3 if no process follows it, or if one does not apply it. Where a flag
+    sets the position: 3 if a process does not apply what the flag says.
     """
     steering = _open(state, name)
     found = steering.survey()
+    flag = steering.flag(found)
     entry = found.entry
-    if entry is None and not found.living:
+    if not found.living and (entry is None or flag):
         raise UsageError(steering.not_begun(found))
+    if flag and not found.by_file:
+        entry = None
     if as_json:
-        say_json(_status(steering, found))
-    elif entry is None:
+        say_json(_status(steering, found, flag, entry))
+    elif flag:
+        say(f"the position is set by {flag}")
+    if not as_json:
+        if found.by_file:
+            _tell_state(steering, found)
+        elif found.entry is not None:
+            say(f"{steering.file.path} is there, but no process follows it")
+        _tell_followers(steering, found)
+    if entry is not None and entry.trouble:
+        return Exit.BAD
+    return Exit.GOOD if found.followed else Exit.UNDECIDED
+
+
+def _tell_state(steering: Steering, found: Survey) -> None:
+    entry = found.entry
+    if entry is None:
         say(f"no migration has begun: there is no {steering.file.path}; `poolproof migrate start` begins one")
     elif entry.trouble:
         warn(f"poolproof: {entry.trouble}; each process keeps its last position")
@@ -115,16 +140,11 @@ def status_command(state: State = None, name: Name = "", as_json: AsJson = False
         note = f"; paused: {entry.paused}" if entry.paused else "; finished" if entry.finished else ""
         say(f"{entry.position}, number {entry.sequence}, since {entry.at} by {entry.who}: {entry.why}{note}")
         say("there is no next step" if following is None or entry.finished else f"next: {following}")
-    if not as_json:
-        for change in _interrupted(steering.file, entry):
-            say(
-                f"the change number {change.sequence} to {change.after} by {change.who} ({change.why}) never took "
-                "effect: its writer was killed"
-            )
-        _tell_followers(steering, found)
-    if entry is not None and entry.trouble:
-        return Exit.BAD
-    return Exit.GOOD if found.followed else Exit.UNDECIDED
+    for change in _interrupted(steering.file, entry):
+        say(
+            f"the change number {change.sequence} to {change.after} by {change.who} ({change.why}) never took "
+            "effect: its writer was killed"
+        )
 
 
 @app.command("start")
@@ -256,6 +276,8 @@ def log_command(state: State = None, name: Name = "", as_json: AsJson = False) -
     """List every change of the migration, oldest first, with who made it, when and why."""
     steering = _open(state, name)
     changes = steering.file.log()
+    if flag := steering.flag(steering.survey()):
+        warn(f"poolproof: {set_by(flag)}, so its changes are recorded there; this is the log of the state file")
     if not changes and steering.file.read() is None:
         raise UsageError(f"there is no {steering.file.path}: no migration has begun, so there is no log")
     void = never_in_effect(changes, steering.file.read())
@@ -336,12 +358,12 @@ def _interrupted(file: StateFile, entry: Entry | None) -> list[Change]:
     return []
 
 
-def _status(steering: Steering, found: Survey) -> Status:
-    entry = found.entry or Entry(sequence=0, mode=Position().mode)
+def _status(steering: Steering, found: Survey, flag: str, active: Entry | None) -> Status:
+    entry = active or Entry(sequence=0, mode=Position().mode)
     return Status(
         path=str(steering.file.path),
         sequence=entry.sequence,
-        position="" if entry.trouble or found.entry is None else str(entry.position),
+        position="" if entry.trouble or active is None else str(entry.position),
         who=entry.who,
         at=entry.at,
         why=entry.why,
@@ -349,5 +371,6 @@ def _status(steering: Steering, found: Survey) -> Status:
         finished=entry.finished,
         trouble=entry.trouble,
         followed=found.followed,
+        flag=flag,
         survey=found,
     )
