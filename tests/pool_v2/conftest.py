@@ -347,7 +347,9 @@ def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..
     pools: list[PoolV2] = []
 
     def make(observer: Callable[[Event], None] | None = None, behaviour: Any = None, **options: Any) -> PoolV2:
-        pools.append(PoolV2(PoolConfig(**{"workers": 1, **options}), observer=observer, behaviour=behaviour))
+        patient = {"start_timeout_s": HARD_LIMIT_S}  # a busy machine may need longer than a pool allows by default
+        config = PoolConfig(**{"workers": 1, **patient, **options})
+        pools.append(PoolV2(config, observer=observer, behaviour=behaviour))
         if isinstance(observer, EventLog):
             observer.logs.append(pools[-1]._engine.log)
         return pools[-1]

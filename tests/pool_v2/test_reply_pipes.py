@@ -53,11 +53,11 @@ def descriptors() -> set[str]:
 def test_a_forgotten_pipe_leaves_neither_descriptor_nor_name(tmp_path: Path) -> None:
     before = descriptors()
     first = ReplyPipe(str(tmp_path), 1)
-    assert len(descriptors()) == len(before) + 1
+    assert len(descriptors() - before) == 1
     assert (tmp_path / "reply-1").is_fifo()
     del first
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert not list(tmp_path.iterdir())
 
 
@@ -107,14 +107,14 @@ def test_a_close_leaves_no_descriptor_and_what_is_put_back_later_is_dropped(repl
     assert used is not None
     replies.close()
     replies.close()
-    assert len(descriptors()) == len(before) + 1
+    assert len(descriptors() - before) == 1
     used.poke()
     assert used.ready(0.0)
     replies.free.append(used)
     replies.lacking()
     del used
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert replies.take() is None
     assert not list(tmp_path.iterdir())
 
@@ -426,7 +426,7 @@ def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any)
     assert len(pool._engine.replies.free) > 1
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_many_clients_wait_where_no_descriptor_is_left(make_pool: Any, client: Any, until: Any) -> None:
@@ -491,7 +491,7 @@ def test_an_error_that_is_kept_keeps_no_pipe(line: Any, make_pool: Any) -> None:
             each.result()
         kept.append(caught.value)
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert kept
 
 
@@ -509,7 +509,7 @@ def test_a_command_s_error_that_is_kept_keeps_no_pipe(line: Any, make_pool: Any,
     assert len(pool._engine.replies.free) == 2
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert all(error.__traceback__ is not None for error in kept)
 
 
@@ -525,7 +525,7 @@ def test_an_error_of_a_worker_s_end_that_is_kept_keeps_no_pipe(line: Any, make_p
     assert len(pool._engine.replies.free) == 1
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert caught.value.__traceback__ is not None
 
 

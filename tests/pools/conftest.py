@@ -64,7 +64,7 @@ def make_pool(
     pools: list[Pool] = []
 
     def make(observer: Callable[[Event], None] | None = None, **options: Any) -> Pool:
-        config = PoolConfig(**{"workers": 1, "call_timeout_s": 20.0, **options})
+        config = PoolConfig(**{"workers": 1, "call_timeout_s": 20.0, "start_timeout_s": HARD_LIMIT_S, **options})
         pools.append(pool_class(config, observer=observer))
         return pools[-1]
 
