@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from poolproof.bridge import CircuitOpen, ConfigError, EventKind, PoolClosed, Po
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.aio.pool import AsyncPool
 from poolproof.pool_v2.core.behaviour import WorkerBehaviour
+from tests.waiting import stop
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]
@@ -128,11 +130,17 @@ def test_a_close_lets_the_loop_finish_its_calls_and_refuses_the_waiting_ones(
     pool = make_async_pool(log)
 
     async def use() -> None:
-        running = asyncio.create_task(pool.execute("sleep", {"seconds": 0.2, "nonce": 1}))
+        await pool.warm_up()
+        pid = pool.status().workers[0].pid
+        stop(pid)
+        running = asyncio.create_task(pool.execute("ping", {"nonce": 1}))
         await soon(lambda: log.of(EventKind.SEND), "the first call is at work")
         waiting = asyncio.create_task(pool.execute("ping"))
         await soon(lambda: pool.status().waiting == 1, "the second waits")
-        await asyncio.gather(pool.close(20.0), pool.close(20.0))
+        closing = asyncio.gather(pool.close(20.0), pool.close(20.0))
+        await soon(lambda: pool.status().state == "closing", "it closes")
+        os.kill(pid, signal.SIGCONT)
+        await closing
         with pytest.raises(PoolClosed, match="before the call began"):
             await waiting
         assert (await running)["nonce"] == 1

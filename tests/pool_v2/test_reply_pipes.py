@@ -418,10 +418,15 @@ def test_a_close_ends_the_wait(line: Any, client: Any) -> None:
     closing.result()
 
 
-def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any) -> None:
+def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any, pid_of: Any, until: Any) -> None:
     before = descriptors()
     pool = make_pool(workers=1)
-    for each in [client(pool.execute, "sleep", {"seconds": 0.05}) for _ in range(6)]:
+    pid = pid_of(pool)
+    stop(pid)
+    callers = [client(pool.execute, "ping") for _ in range(6)]
+    until(lambda: pool.status().waiting == 5, "one has the worker, and the others wait")
+    os.kill(pid, signal.SIGCONT)
+    for each in callers:
         each.result()
     assert len(pool._engine.replies.free) > 1
     pool.close()

@@ -152,7 +152,7 @@ def test_a_timeout_is_an_outcome_and_its_worker_is_accounted_for(
     pool = make_pool(instruments.observer, workers=1)
     pool.warm_up()
     with pytest.raises(TimeoutError) as caught:  # V1's manager may not even have begun by then
-        pool.execute("sleep", {"seconds": 0.3}, timeout_s=0.05)
+        pool.execute("sleep", {"seconds": 1.5}, timeout_s=0.05)
     until(lambda: sum(instruments.metrics.snapshot().outcomes.values()) == 1, "the outcome is told")
     sums = instruments.metrics.snapshot()
     assert (sums.in_flight, nonzero(sums.outcomes)) == (0, {type(caught.value).__name__: 1})
