@@ -14,9 +14,9 @@ import pytest
 
 from poolproof.bridge import Event, EventKind, PoolConfig
 from poolproof.pool_v1 import PoolV1
-from tests.waiting import stop, wait_until
+from tests.waiting import HANG_GUARD_S, stop, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 
 
 class EventLog:

@@ -34,9 +34,9 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
-from tests.waiting import stop, wait_until
+from tests.waiting import HANG_GUARD_S, stop, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 
 
 class EventLog:

@@ -58,7 +58,8 @@ def test_the_loop_goes_on_between_two_parts(make_async_pool: MakeAsyncPool, on_l
     pool = make_async_pool(workers=2)
 
     async def use() -> None:
-        parts = pool.execute_stream("parts", {"count": 2, "pause_s": 0.2})
+        await pool.warm_up()
+        parts = pool.execute_stream("parts", {"count": 2, "pause_s": 2.0})
         await anext(parts)
         waiting = asyncio.ensure_future(anext(parts))
         assert await pool.execute("echo", {"value": 1}) == 1
