@@ -20,7 +20,7 @@ import pytest
 
 from poolproof.bridge.worker.handlers import Context
 from poolproof.harness.faults.commands import fault_environment
-from tests.waiting import wait_until, wait_until_gone
+from tests.waiting import HANG_GUARD_S, wait_until, wait_until_gone
 
 IN_CHILDREN = (
     "bridge/",
@@ -52,6 +52,33 @@ def gate_of_this_process(tmp_path_factory: pytest.TempPathFactory) -> None:
 def migrations_of_these_tests(tmp_path_factory: pytest.TempPathFactory) -> None:
     """These tests neither see nor change the migrations of the user."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def calls_wait_for_starts() -> Iterator[None]:
+    """Calls that set no limit wait for a worker as long as any test waits.
+
+    By default they wait for 5 s, and on a busy machine the start of a worker may take longer.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("poolproof.pool_v2.running.runtime.CHECKOUT_TIMEOUT_S", HANG_GUARD_S)
+        yield
+
+
+SITE = f"""
+import sys
+if "-P" not in sys.orig_argv:  # not in workers
+    import poolproof.pool_v2.running.runtime as runtime
+    runtime.CHECKOUT_TIMEOUT_S = {HANG_GUARD_S}
+"""
+
+
+@pytest.fixture(scope="session")
+def patient_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a program whose calls wait for a worker as those of this process do."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "sitecustomize.py").write_text(SITE)
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
 @pytest.fixture(scope="session", autouse=True)

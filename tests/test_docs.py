@@ -71,9 +71,14 @@ STOPPING = ROOT / "docs" / "how-to" / "stopping.md"
 
 
 @pytest.mark.parametrize("block", [0, 1], ids=["threads", "asyncio"])
-def test_the_programs_of_the_stopping_page_end_well_at_a_signal(tmp_path: Path, block: int) -> None:
+def test_the_programs_of_the_stopping_page_end_well_at_a_signal(
+    tmp_path: Path, block: int, patient_environment: dict[str, str]
+) -> None:
     (tmp_path / "program.py").write_text(_blocks(STOPPING, "python")[block])
-    with subprocess.Popen([sys.executable, "program.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as program:
+    environment = os.environ | patient_environment
+    with subprocess.Popen(
+        [sys.executable, "program.py"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as program:
         try:
             assert program.stdout is not None
             assert program.stdout.readline() == "ready\n"
@@ -161,9 +166,11 @@ PROGRAMS = [
 @pytest.mark.parametrize(
     ("page", "number", "block"), PROGRAMS, ids=[f"{page.stem}-{number}" for page, number, _ in PROGRAMS]
 )
-def test_each_program_of_a_page_runs_as_it_stands(page: Path, number: int, block: str, tmp_path: Path) -> None:
+def test_each_program_of_a_page_runs_as_it_stands(
+    page: Path, number: int, block: str, tmp_path: Path, patient_environment: dict[str, str]
+) -> None:
     (tmp_path / "program.py").write_text(block)
-    environment = os.environ | {"POOLPROOF_RUNTIME_DIR": str(tmp_path / "runtime")}
+    environment = os.environ | patient_environment | {"POOLPROOF_RUNTIME_DIR": str(tmp_path / "runtime")}
     done = subprocess.run(
         [sys.executable, "program.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -31,6 +32,45 @@ def wait_until(holds: Callable[[], Any], what: str, *, timeout_s: float = HANG_G
 def wait_until_gone(pid: int, *, timeout_s: float = HANG_GUARD_S) -> None:
     """Wait until no process lives under this pid; a zombie is gone too."""
     wait_until(lambda: start_ticks(pid) is None, f"process {pid} is gone", timeout_s=timeout_s)
+
+
+class Holdings:
+    """The descriptors and threads that this process holds at one moment, to tell later what it has gained.
+
+    Other tests' pools may still end in this process, so what is missing later says nothing. Their threads may just
+    read what the kernel tells of processes, so descriptors of such files say nothing either.
+    """
+
+    def __init__(self) -> None:
+        self._before = _held()
+
+    def gained(self) -> list[str]:
+        """What this process holds now and did not hold then, in words."""
+        return sorted(_held() - self._before)
+
+    def require_none_gained(self, *, collect: bool = False) -> None:
+        """Wait until nothing is left that this process did not hold then; fail with its words at the limit.
+
+        With `collect` whatever only the garbage collector can end may be left to it.
+        """
+        deadline_s = time.monotonic() + HANG_GUARD_S
+        while (gained := self.gained()) and time.monotonic() < deadline_s:
+            if collect:
+                gc.collect()
+            threading.Event().wait(0.002)
+        assert gained == []
+
+
+def _held() -> set[str]:
+    held = {f"thread {thread.ident} {thread.name}" for thread in threading.enumerate()}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:  # the descriptor with which the folder was read
+            continue
+        if not target.startswith(("/proc/", "/sys/")):
+            held.add(f"descriptor {fd} {target}")
+    return held
 
 
 def stop(pid: int) -> None:

@@ -26,7 +26,10 @@ STOP_WAIT_S = 60.0
 
 
 def soak(subject: Subject, *, workers: int, clients: int, seconds: float) -> Soak:
-    """Load the pool with `clients` threads for `seconds`. Raises RunError if the pool breaks or a call hangs."""
+    """Load the pool with `clients` threads for `seconds`. Raises RunError if the pool breaks or a call hangs.
+
+    Each client calls at least once, even if it can only begin later, as may happen on a busy machine.
+    """
     try:
         pool = subject.make(PoolConfig(name=pool_name("soak", subject.name), workers=workers), None)
     except PoolError as error:
@@ -86,7 +89,7 @@ class _Load:
     def _call(self, client: int, end: float) -> None:
         number = 0
         with_sessions = Capability.SESSIONS in self._subject.capabilities
-        while time.monotonic() < end:
+        while number == 0 or time.monotonic() < end:
             number += 1
             nonce = f"{client}/{number}"
             self._expect(nonce, "echo", {"value": nonce}, None, nonce)

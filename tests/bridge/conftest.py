@@ -70,7 +70,8 @@ def open_fds() -> Callable[[], dict[int, str]]:
                 found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
             except FileNotFoundError:
                 continue  # the descriptor with which the directory itself was read
-        return found
+        # Without what a thread of a pool may just read of the kernel.
+        return {fd: target for fd, target in found.items() if not target.startswith(("/proc/", "/sys/"))}
 
     return look
 

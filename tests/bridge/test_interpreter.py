@@ -99,8 +99,8 @@ from poolproof import PoolConfig, PoolExecutor, PoolV1, PoolV2
 
 def pools():
     for kind, zygote in ((PoolV1, False), (PoolV2, False), (PoolV2, True)):
-        with kind(PoolConfig(workers=1, zygote=zygote)) as pool:
-            yield pool.execute("echo", {{"value": 1}})
+        with kind(PoolConfig(workers=1, zygote=zygote, start_timeout_s=60.0)) as pool:
+            yield pool.execute("echo", {{"value": 1}}, checkout_timeout_s=60.0)
     with PoolExecutor(1) as executor:
         yield executor.submit(pow, 1, 1).result(30)
 
@@ -161,7 +161,7 @@ def test_what_the_interpreter_prints_before_the_worker_begins_is_no_response(
         with PoolExecutor(1) as executor:
             assert executor.submit(answer).result(60) == 1
         return
-    with kind(PoolConfig(workers=1, log_dir=str(tmp_path / "logs"))) as pool:
+    with kind(PoolConfig(workers=1, start_timeout_s=60.0, log_dir=str(tmp_path / "logs"))) as pool:
         assert pool.execute("echo", {"value": 1}) == 1
     [log] = (tmp_path / "logs").iterdir()
     assert log.read_bytes().startswith(b"hello\n")

@@ -105,7 +105,7 @@ def test_a_filter_that_raises_stops_nothing(caplog: pytest.LogCaptureFixture) ->
 def test_a_pool_forwards_when_it_is_told_to(make: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
     command = {"stream": "stderr", "bytes": 200_000}
     for where, count in (("forward", 200_000), ("keep", 0), ("drop", 0), (None, 0)):
-        with make(PoolConfig(workers=1, worker_output=where)) as pool:
+        with make(PoolConfig(workers=1, start_timeout_s=60.0, worker_output=where)) as pool:
             pool.execute("print", command)
         assert capfd.readouterr().err.count("p") == count, where
 

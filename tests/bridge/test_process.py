@@ -17,6 +17,7 @@ from poolproof.bridge.errors import StartFailed
 from poolproof.bridge.machine.procfs import start_ticks
 from poolproof.bridge.processes.launch import LIFELINE_FD
 from poolproof.bridge.processes.process import WorkerProcess
+from tests.waiting import Holdings
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -200,31 +201,29 @@ def test_ending_the_input_twice_is_ending_it_once(spawn: Spawn) -> None:
     assert process.exited(10)
 
 
-def test_a_whole_life_leaves_no_descriptor_and_no_child(open_fds: Callable[[], dict[int, str]]) -> None:
-    before = open_fds()
+def test_a_whole_life_leaves_no_descriptor_and_no_child() -> None:
+    before = Holdings()
     for ending in ("kill", "end_input"):
         process = WorkerProcess.spawn(1, ("cat",), os.environ)
-        assert len(open_fds()) == len(before) + 5
+        assert len(before.gained()) == 5
         getattr(process, ending)()
         assert process.exited(10)
         assert process.reap()
         os.close(process.stderr_fd)  # as a drain does
         process.close()
         process.close()
-        assert open_fds() == before
+        before.require_none_gained()
         assert start_ticks(process.pid) is None
 
 
-def test_a_program_that_does_not_exist_is_a_failed_start_and_leaks_nothing(
-    open_fds: Callable[[], dict[int, str]],
-) -> None:
-    before = open_fds()
+def test_a_program_that_does_not_exist_is_a_failed_start_and_leaks_nothing() -> None:
+    before = Holdings()
     with pytest.raises(
         StartFailed, match=f"worker 5: cannot execute 'no-such-program': {os.strerror(errno.ENOENT)}"
     ) as caught:
         WorkerProcess.spawn(5, ("no-such-program",), os.environ)
     assert caught.value.worker_id == 5
-    assert open_fds() == before
+    before.require_none_gained()
 
 
 def test_a_file_that_cannot_be_executed_is_a_failed_start(tmp_path: Path) -> None:
@@ -235,20 +234,18 @@ def test_a_file_that_cannot_be_executed_is_a_failed_start(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("words", [("a\0b",), ("\ud800",)], ids=["NUL", "surrogate"])
-def test_words_that_no_program_can_get_are_a_failed_start_and_leak_nothing(
-    words: tuple[str, ...], open_fds: Callable[[], dict[int, str]]
-) -> None:
-    before = open_fds()
+def test_words_that_no_program_can_get_are_a_failed_start_and_leak_nothing(words: tuple[str, ...]) -> None:
+    before = Holdings()
     with pytest.raises(StartFailed, match="cannot execute"):
         WorkerProcess.spawn(1, words, os.environ)
-    assert open_fds() == before
+    before.require_none_gained()
 
 
 @pytest.mark.parametrize("step", ["pidfd_open", "set_blocking"])
 def test_a_start_that_fails_after_the_program_runs_leaves_no_process(
-    step: str, monkeypatch: pytest.MonkeyPatch, open_fds: Callable[[], dict[int, str]]
+    step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = open_fds()
+    before = Holdings()
     begun: list[int] = []
     posix_spawnp = os.posix_spawnp
 
@@ -268,7 +265,7 @@ def test_a_start_that_fails_after_the_program_runs_leaves_no_process(
     assert start_ticks(begun[0]) is None
     with pytest.raises(ChildProcessError):
         os.waitpid(begun[0], os.WNOHANG)
-    assert open_fds() == before
+    before.require_none_gained()
 
 
 def test_a_start_without_free_descriptors_fails_and_leaks_none(

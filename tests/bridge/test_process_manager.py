@@ -25,6 +25,7 @@ from poolproof.bridge.processes.rundir.orphans import list_pools
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolExecutor, PoolV2
+from tests.waiting import Holdings
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -206,15 +207,14 @@ def test_a_spawned_worker_answers_over_its_channel(process_manager: Callable[...
     _release(one, channel)
 
 
-def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory(open_fds: Callable[[], dict[int, str]]) -> None:
+def test_a_whole_life_leaves_no_descriptor_no_thread_and_no_directory() -> None:
     pools_dir()
-    before, threads = open_fds(), threading.active_count()
+    before = Holdings()
     one = ProcessManager(PoolConfig(worker_command=SERVE), version="v9")
     for _ in range(3):
         _release(one, one.spawn(one.next_id()))
     one.shut_down()
-    assert open_fds() == before
-    assert threading.active_count() == threads
+    before.require_none_gained()
     assert list(pools_dir().iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from poolproof.bridge.machine.procfs import is_alive, kill_groups, start_ticks
+from tests.waiting import Holdings
 
 
 @pytest.fixture
@@ -118,27 +119,23 @@ def test_the_dead_are_not_reported_as_killed(sleeper: Callable[..., subprocess.P
     assert kill_groups([identity, (2**22 + 1, 5)], timeout_s=10) == ()
 
 
-def test_killing_leaves_no_descriptor(
-    sleeper: Callable[..., subprocess.Popen[bytes]], open_fds: Callable[[], dict[int, str]]
-) -> None:
+def test_killing_leaves_no_descriptor(sleeper: Callable[..., subprocess.Popen[bytes]]) -> None:
     first, second = sleeper(), sleeper()
     one, two = _identity(first), _identity(second)
-    before = open_fds()
+    before = Holdings()
     assert kill_groups([one, two, (two[0], 0)], timeout_s=10) == (first.pid, second.pid)
-    assert open_fds() == before
+    before.require_none_gained()
 
 
 def test_a_process_that_ends_between_two_looks_was_not_killed(
-    sleeper: Callable[..., subprocess.Popen[bytes]],
-    monkeypatch: pytest.MonkeyPatch,
-    open_fds: Callable[[], dict[int, str]],
+    sleeper: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = sleeper()
-    before = open_fds()
+    before = Holdings()
 
     def gone(_: int) -> int:
         raise ProcessLookupError
 
     monkeypatch.setattr(os, "getpgid", gone)
     assert kill_groups([_identity(process)], timeout_s=10) == ()
-    assert open_fds() == before
+    before.require_none_gained()

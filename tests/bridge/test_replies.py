@@ -15,6 +15,7 @@ import pytest
 from poolproof.bridge.wire.framing import HEADER_BYTES
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.wire.replies import ELSEWHERE, LARGEST_REPLY_BYTES, REPLY_DIR_VARIABLE, ReplyWriters, reply_path
+from tests.waiting import Holdings
 
 LIMIT_BYTES = 16 * 1024 * 1024
 LIMIT_S = 10.0
@@ -159,7 +160,7 @@ def test_a_worker_whose_client_has_left_ends_quietly(worker: Any, tmp_path: Path
 
 def test_each_pipe_is_opened_once_and_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poolproof.bridge.wire.replies.MOST_OPEN", 3)
-    before = set(os.listdir("/proc/self/fd"))
+    before = Holdings()
     made = [Pipe(tmp_path, number) for number in range(5)]
     pipes = ReplyWriters(str(tmp_path))
     assert pipes[0] == pipes[0]
@@ -168,7 +169,7 @@ def test_each_pipe_is_opened_once_and_few_are_kept(tmp_path: Path, monkeypatch: 
         os.write(pipes[number], b"x")
         assert len(pipes) <= 3
     assert [each.receive() for each in made] == [b"x"] * 5
-    assert len(os.listdir("/proc/self/fd")) <= len(before) + 5 + 3
+    assert len(before.gained()) <= 5 + 3
     for fd in (*pipes.values(), *(each.fd for each in made)):
         os.close(fd)
 

@@ -21,6 +21,7 @@ from poolproof.bridge.processes.rundir import directory, rundir
 from poolproof.bridge.processes.rundir.base import base_dir, pools_dir
 from poolproof.bridge.processes.rundir.orphans import list_pools, reap_orphans
 from poolproof.bridge.processes.rundir.rundir import RunDir
+from tests.waiting import Holdings
 
 Orphan = Callable[[], tuple[int, int]]
 pytestmark = pytest.mark.usefixtures("runtime_dir")
@@ -98,24 +99,24 @@ def test_a_name_that_is_being_made_is_taken_by_another_process() -> None:
     owned.release()
 
 
-def test_a_released_name_is_free_and_leaves_nothing(open_fds: Callable[[], dict[int, str]]) -> None:
+def test_a_released_name_is_free_and_leaves_nothing() -> None:
     pools_dir()
-    before = open_fds()
+    before = Holdings()
     owned = RunDir.claim("alpha", version="v2")
     (owned.path / "worker-1.stderr.log").write_text("words")
     owned.release()
     owned.release()
     assert _names() == []
-    assert open_fds() == before
+    before.require_none_gained()
     RunDir.claim("alpha", version="v2").release()
 
 
-def test_a_conflict_leaves_no_descriptor(open_fds: Callable[[], dict[int, str]]) -> None:
+def test_a_conflict_leaves_no_descriptor() -> None:
     owned = RunDir.claim("alpha", version="v2")
-    before = open_fds()
+    before = Holdings()
     with pytest.raises(PoolNameConflict):
         RunDir.claim("alpha", version="v2")
-    assert open_fds() == before
+    before.require_none_gained()
     owned.release()
 
 
@@ -237,11 +238,9 @@ def test_a_worker_that_cannot_be_recorded_costs_only_the_record(monkeypatch: pyt
     owned.release()
 
 
-def test_a_claim_that_fails_half_way_gives_the_name_back(
-    monkeypatch: pytest.MonkeyPatch, open_fds: Callable[[], dict[int, str]]
-) -> None:
+def test_a_claim_that_fails_half_way_gives_the_name_back(monkeypatch: pytest.MonkeyPatch) -> None:
     pools_dir()
-    before = open_fds()
+    before = Holdings()
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -250,7 +249,7 @@ def test_a_claim_that_fails_half_way_gives_the_name_back(
         patch.setattr(os, "replace", full)
         with pytest.raises(ConfigError, match="alpha as a run directory: No space left on device"):
             RunDir.claim("alpha", version="v2")
-    assert open_fds() == before
+    before.require_none_gained()
     RunDir.claim("alpha", version="v2").release()
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from poolproof.bridge.processes.output.logs import MOST_LINE_BYTES, Log, Logs
 from poolproof.bridge.processes.output.stderr import StderrDrain, StderrTail
 from poolproof.bridge.processes.process import WorkerProcess
+from tests.waiting import Holdings
 
 Spawn = Callable[..., WorkerProcess]
 Fake = Callable[[str], tuple[str, ...]]
@@ -217,18 +218,18 @@ def test_a_flood_of_one_worker_does_not_keep_anothers_words(spawn: Spawn, fake: 
     assert tail.text(wait_s=10) == "quiet"
 
 
-def test_a_drain_closes_a_descriptor_at_its_end(drain: StderrDrain, open_fds: Callable[[], dict[int, str]]) -> None:
-    before = open_fds()
+def test_a_drain_closes_a_descriptor_at_its_end(drain: StderrDrain) -> None:
+    before = Holdings()
     read_fd, write_fd = os.pipe()
     tail = StderrTail(ring_bytes=100)
     drain.watch(read_fd, tail)
     os.close(write_fd)
     assert tail.text(wait_s=10) == ""
-    assert open_fds() == before
+    before.require_none_gained()
 
 
-def test_a_drain_that_is_closed_reads_once_more_and_leaves_nothing(open_fds: Callable[[], dict[int, str]]) -> None:
-    before, threads = open_fds(), threading.active_count()
+def test_a_drain_that_is_closed_reads_once_more_and_leaves_nothing() -> None:
+    before = Holdings()
     drain = StderrDrain("short")
     tails = [StderrTail(ring_bytes=100) for _ in range(3)]
     ends = []
@@ -243,12 +244,11 @@ def test_a_drain_that_is_closed_reads_once_more_and_leaves_nothing(open_fds: Cal
     assert [tail.text() for tail in tails] == ["words of 0", "words of 1", "words of 2"]
     for fd in ends[1:]:
         os.close(fd)
-    assert open_fds() == before
-    assert threading.active_count() == threads
+    before.require_none_gained()
 
 
-def test_an_empty_pipe_does_not_hold_up_the_close(open_fds: Callable[[], dict[int, str]]) -> None:
-    before = open_fds()
+def test_an_empty_pipe_does_not_hold_up_the_close() -> None:
+    before = Holdings()
     drain = StderrDrain("short")
     read_fd, write_fd = os.pipe()
     tail = StderrTail(ring_bytes=100)
@@ -256,7 +256,7 @@ def test_an_empty_pipe_does_not_hold_up_the_close(open_fds: Callable[[], dict[in
     drain.close()
     assert tail.text(wait_s=10) == ""
     os.close(write_fd)
-    assert open_fds() == before
+    before.require_none_gained()
 
 
 def test_a_forked_child_closes_its_copies_and_the_parent_still_reads(

@@ -18,6 +18,7 @@ from poolproof.bridge.worker.intervals import read_journals
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE, Journal
 from poolproof.bridge.worker.program import _answer
 from poolproof.harness.faults.commands import BROKEN
+from tests.waiting import HANG_GUARD_S
 
 Program = Callable[..., Any]
 VALUES: list[Any] = [None, 0, False, "", [], {}, -1.5, {"result": 1}, {"result": {"result": None}}, "é\n\0", 2**70]
@@ -60,7 +61,7 @@ def test_every_command_can_be_asked_for_and_answers_or_ends(program: Program) ->
         response = worker.ask(command)
         assert response["success"] or response["error"], command
     assert worker.result("shutdown") == {"status": "shutting_down", "worker_id": 7}
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_an_unknown_command_is_an_error_that_names_it(program: Program) -> None:
@@ -113,7 +114,7 @@ def test_an_oversize_header_ends_the_worker_with_status_3(program: Program, tmp_
     worker = program(env={"POOLPROOF_MAX_FRAME_BYTES": "1024"})
     worker.send_raw(b"\x00\x00\x04\x01")
     assert worker.receive() is None
-    assert worker.process.wait(10) == 3
+    assert worker.process.wait(HANG_GUARD_S) == 3
     assert "worker 7: a frame announces 1025 bytes" in _stderr(tmp_path)
 
 
@@ -168,14 +169,14 @@ def test_an_idle_worker_leaves_when_its_input_ends(program: Program) -> None:
     worker = program()
     assert worker.result("echo", value=1) == 1
     worker.process.stdin.close()
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_a_worker_leaves_when_its_input_ends_inside_a_frame(program: Program) -> None:
     worker = program()
     worker.send_raw(b"\x00\x00\x00\x10half")
     worker.process.stdin.close()
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     assert worker.receive() is None
 
 
@@ -194,14 +195,14 @@ def test_an_answer_that_comes_soon_after_the_end_of_input_is_still_given(program
     worker.send(b'{"id": 1, "command": "echo", "args": {"value": "last"}}')
     worker.process.stdin.close()
     assert worker.receive()["result"] == "last"
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_a_worker_whose_answer_nobody_reads_any_more_leaves_quietly(program: Program, tmp_path: Path) -> None:
     worker = program()
     worker.process.stdout.close()
     worker.send(b'{"id": 1, "command": "echo", "args": {"value": 1}}')
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     assert _stderr(tmp_path) == ""
 
 
@@ -209,7 +210,7 @@ def test_a_shutdown_is_answered_and_then_the_worker_exits_with_0(program: Progra
     worker = program()
     assert worker.result("shutdown", nonce=4) == {"status": "shutting_down", "worker_id": 7, "nonce": 4}
     assert worker.receive() is None
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_the_terminals_interrupt_is_ignored(program: Program) -> None:
@@ -226,7 +227,7 @@ def test_an_exit_in_a_call_gives_no_answer_but_the_status_and_last_words(program
     worker = program()
     worker.send(b'{"id": 1, "command": "exit", "args": {"code": 17}}')
     assert worker.receive() is None
-    assert worker.process.wait(10) == 17
+    assert worker.process.wait(HANG_GUARD_S) == 17
     assert "leaving in the middle of a call" in _stderr(tmp_path)
 
 
@@ -242,7 +243,7 @@ def test_a_truncated_frame_is_the_last_that_a_worker_writes(program: Program) ->
     worker = program()
     worker.send(b'{"id": 1, "command": "bad_frame", "args": {"kind": "truncated"}}')
     assert worker.process.stdout.read() == b"\x00\x00\x10\x00{"
-    assert worker.process.wait(10) == 1
+    assert worker.process.wait(HANG_GUARD_S) == 1
 
 
 def test_every_call_is_in_the_journal_but_the_init_ping_is_not(program: Program, tmp_path: Path) -> None:
@@ -252,7 +253,7 @@ def test_every_call_is_in_the_journal_but_the_init_ping_is_not(program: Program,
     worker.result("echo", nonce="a")
     worker.error("fail", nonce=5)
     worker.result("shutdown")
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     found = read_journals(tmp_path)
     assert [(interval.command, interval.nonce, interval.ok) for interval in found] == [
         ("echo", "a", True),
@@ -265,7 +266,7 @@ def test_every_call_is_in_the_journal_but_the_init_ping_is_not(program: Program,
 
 def test_an_option_that_is_unknown_is_refused_at_the_start(program: Program) -> None:
     worker = program("--colour", "red", stderr=subprocess.DEVNULL)
-    assert worker.process.wait(10) == 2
+    assert worker.process.wait(HANG_GUARD_S) == 2
 
 
 class Lenient(dict[str, int]):

@@ -12,6 +12,7 @@ import pytest
 
 from poolproof.bridge.worker.intervals import read_journals
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from tests.waiting import HANG_GUARD_S
 
 Program = Callable[..., Any]
 CALLS = 10
@@ -61,7 +62,7 @@ def test_a_callable_that_forks_is_answered_once_however_its_child_ends(program: 
         assert pickle.loads(answer["value"]) == number
         assert worker.result("echo", value=-number) == -number, "an innocent call between"
     worker.result("shutdown")
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     assert worker.process.stdout.read() == b"", "nobody has written more"
 
 
@@ -77,7 +78,7 @@ def test_a_handler_that_forks_is_answered_once_however_its_child_ends(
         assert worker.result("forks_in_a_stream", child=CHILD_ENDS[child], value=number) == ["first", number]
         assert worker.result("echo", value=-number) == -number, "an innocent call between"
     worker.result("shutdown")
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     assert worker.process.stdout.read() == b"", "nobody has written more"
     found = [interval for interval in read_journals(journals) if interval.command == "forks"]
     assert [(interval.nonce, interval.ok) for interval in found] == [(number, True) for number in range(CALLS)]
@@ -95,7 +96,7 @@ def test_a_child_that_outlives_its_call_does_not_stretch_what_is_told_of_it(prog
     assert worker.result("echo", value=2) == 2
     go_on.write_text("go on")
     worker.result("shutdown")
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
     worker.process.stdout.read()  # its end is that of the child, too
     forked, echoed, _ = read_journals(tmp_path)
     assert (forked.command, echoed.command) == ("forks", "echo")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from poolproof.bridge.wire.framing import FrameDecoder
+from tests.waiting import HANG_GUARD_S
 
 Program = Callable[..., Any]
 MEGABYTE = 2**20
@@ -24,7 +25,7 @@ def test_a_double_answer_is_the_same_frame_twice_and_the_end(program: Program) -
     assert payloads[0] == payloads[1]
     answer = json.loads(bytes(payloads[0]))
     assert (answer["id"], answer["result"]) == (5, {"kind": "double", "nonce": "n"})
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_a_stale_answer_is_another_requests_and_the_only_one(program: Program) -> None:
@@ -34,7 +35,7 @@ def test_a_stale_answer_is_another_requests_and_the_only_one(program: Program) -
     answer = json.loads(bytes(payload))
     assert answer["id"] != 5
     assert answer["result"]["nonce"] != "n"
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 def test_half_an_answer_is_all_that_comes(program: Program) -> None:
@@ -45,7 +46,7 @@ def test_half_an_answer_is_all_that_comes(program: Program) -> None:
     assert decoder.feed(data) == []
     announced = int.from_bytes(data[:4], "big")
     assert len(data) - 4 == announced // 2
-    assert worker.process.wait(10) == 0
+    assert worker.process.wait(HANG_GUARD_S) == 0
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_child_with_the_pipes_keeps_them_open_when_the_worker_is_gone(
     child = worker.result("spawn_child", seconds=60, pipes=True)["pid"]
     try:
         worker.send(b'{"id": 9, "command": "exit", "args": {"code": 3}}')
-        assert worker.process.wait(10) == 3
+        assert worker.process.wait(HANG_GUARD_S) == 3
         os.set_blocking(worker.process.stdout.fileno(), False)
         with pytest.raises(BlockingIOError):  # no end of the stream
             os.read(worker.process.stdout.fileno(), 1)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from poolproof.bridge.processes.zygote.descriptors import MOST_BYTES, encode
 from poolproof.bridge.processes.zygote.zygote import Zygote
 from poolproof.bridge.wire.messages import encode_request
 from poolproof.bridge.worker.intervals import read_journals
-from tests.waiting import stop
+from tests.waiting import Holdings, stop
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 HANG_GUARD_S = 10.0
@@ -280,15 +279,13 @@ def test_a_spare_leaves_with_its_pool(with_spare: Callable[[], tuple[Team, int]]
     assert start_ticks(spare) is None, "the zygote has waited for it"
 
 
-def test_an_order_that_is_too_large_is_a_failed_start(
-    team: Callable[..., Team], open_fds: Callable[[], dict[int, str]], until: Callable[..., None]
-) -> None:
+def test_an_order_that_is_too_large_is_a_failed_start(team: Callable[..., Team], until: Callable[..., None]) -> None:
     one = team()
     until(lambda: one.zygote.ready, "the zygote is ready")
-    before = open_fds()
+    before = Holdings()
     with pytest.raises(StartFailed, match=f"worker 5: .* the limit is {MOST_BYTES}"):
         one.zygote.spawn(5, os.environ | {"LARGE": "x" * MOST_BYTES})
-    assert open_fds() == before
+    before.require_none_gained()
     with pytest.raises(ValueError, match="the limit is"):
         encode("x" * MOST_BYTES)
 
@@ -548,11 +545,9 @@ def test_an_order_after_the_end_fails(team: Callable[..., Team]) -> None:
         one.start()
 
 
-def test_many_lives_leave_no_descriptor_no_thread_and_no_process(
-    open_fds: Callable[[], dict[int, str]], until: Callable[..., None]
-) -> None:
+def test_many_lives_leave_no_descriptor_no_thread_and_no_process(until: Callable[..., None]) -> None:
     pools_dir()
-    before, threads = open_fds(), threading.active_count()
+    before = Holdings()
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
     pids = []
     for life in range(20):
@@ -562,8 +557,7 @@ def test_many_lives_leave_no_descriptor_no_thread_and_no_process(
         else:
             one.order()
         one.end()
-    assert open_fds() == before
-    assert threading.active_count() == threads
+    before.require_none_gained()
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == children
     assert [pid for pid in pids if start_ticks(pid) is not None] == []
     assert list(pools_dir().iterdir()) == []

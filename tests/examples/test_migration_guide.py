@@ -68,12 +68,13 @@ class Client(threading.Thread):
 class Service:
     """A process of the example, started by the guide's own line, with a client."""
 
-    def __init__(self, line: str, folder: Path) -> None:
+    def __init__(self, line: str, folder: Path, environment: dict[str, str]) -> None:
         words = shlex.split(line.removesuffix("&"))
         assert words[:2] == ["python", "examples/migrated_service.py"]
         words[:2] = [sys.executable, str(ROOT / words[1])]
         words[words.index("--port") + 1] = "0"
-        self.process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
+        environment = os.environ | environment
+        self.process = subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         found = re.search(r"port (\d+)", self.process.stdout.readline())
         assert found is not None
@@ -94,7 +95,9 @@ class Service:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Service]]:
+def start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient_environment: dict[str, str]
+) -> Iterator[Callable[[str], Service]]:
     """Start a service in a new folder, as a user without migrations; ended at the end."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
     (tmp_path / "service").mkdir()
@@ -105,7 +108,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     made: list[Service] = []
 
     def run(line: str) -> Service:
-        made.append(Service(line, tmp_path / "service"))
+        made.append(Service(line, tmp_path / "service", patient_environment))
         return made[-1]
 
     yield run

@@ -202,9 +202,9 @@ def test_documents_that_do_not_name_what_there_is_are_not_current(tmp_path: Path
 
 
 def test_a_soak_checks_every_answer_and_looks_at_the_pool(fake_pool: Any, fake_subject: Any) -> None:
+    assert soak(fake_subject(), workers=1, clients=2, seconds=0.0).calls >= 2, "each client calls at least once"
     found = soak(fake_subject(), workers=1, clients=2, seconds=0.3)
     assert (found.failed, found.wrong, found.alarms) == (0, (), ())
-    assert found.calls > 10
     assert found.looks >= 1
     lying = fake_subject(make=lambda config, observer: fake_pool(observer, answer=lambda command, args: "a lie"))
     assert (

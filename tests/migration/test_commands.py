@@ -15,6 +15,8 @@ from poolproof.harness.cli.app import main, make_app
 from poolproof.harness.cli.commands.migration.validate import MIGRATE_COMMANDS
 from poolproof.migration import MigratingPool, Position, StateFile, load_plan
 from poolproof.migration.followers.place import user_folder
+from poolproof.migration.followers.record import Follower
+from poolproof.migration.followers.registry import find_followers
 
 Capture = pytest.CaptureFixture[str]
 Migrate = Callable[..., tuple[int, str, str]]
@@ -67,7 +69,9 @@ def _files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_migration_from_its_begin_to_its_end_and_back(migrate: Migrate, follow: Follow) -> None:
+def test_a_migration_from_its_begin_to_its_end_and_back(
+    migrate: Migrate, follow: Follow, until: Callable[..., Any]
+) -> None:
     pool, file = follow()
     assert file.path == user_folder() / "default.json"
     assert not file.path.exists(), "only `start` creates it"
@@ -83,8 +87,8 @@ def test_a_migration_from_its_begin_to_its_end_and_back(migrate: Migrate, follow
     assert migrate("canary", "60")[1].startswith("canary:60, number 3, ")
     for _ in range(100):
         pool.execute("echo", {"value": 1})
-    pool._membership._publish()
-    assert "since then v1 40 calls (0 failed), v2 60 calls (0 failed)" in migrate("status")[1]
+    counts = "since then v1 40 calls (0 failed), v2 60 calls (0 failed)"
+    until(lambda: counts in migrate("status")[1], "the process publishes what it has served")
     assert migrate("promote")[1].startswith("v2, number 4, ")
     assert migrate("promote")[2] == "poolproof: v2 serves everything already; there is no next step\n"
     assert "there is no next step" in migrate("status")[1]
@@ -130,6 +134,11 @@ def test_the_ramp_is_the_one_of_the_processes_that_follow(migrate: Migrate, foll
     assert (code, told) == (2, "poolproof: poolproof.toml: unknown option 'rmap'; did you mean 'ramp'?\n")
 
 
+def _follower(file: StateFile) -> Follower:
+    [follower] = find_followers(file.followers_path)
+    return follower
+
+
 def test_a_lost_file_is_told_keeps_every_process_where_it_is_and_a_rollback_mends_it(
     migrate: Migrate, follow: Follow, until: Callable[..., Any]
 ) -> None:
@@ -138,7 +147,7 @@ def test_a_lost_file_is_told_keeps_every_process_where_it_is_and_a_rollback_mend
     migrate("canary", "25")
     for spoil in (lambda: file.path.write_text('{"mo'), file.path.unlink):
         spoil()
-        until(lambda: pool.report().trouble, "the process notices")
+        until(lambda: _follower(file).record.trouble, "the process notices, and publishes it")
         code, out, told = migrate("status")
         assert code == (1 if file.path.exists() else 3)
         assert "NOT FOLLOWING: process" in out

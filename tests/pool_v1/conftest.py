@@ -14,9 +14,9 @@ import pytest
 
 from poolproof.bridge import Event, EventKind, PoolConfig
 from poolproof.pool_v1 import PoolV1
-from tests.waiting import stop, wait_until
+from tests.waiting import HANG_GUARD_S, stop, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 
 
 class EventLog:
@@ -90,7 +90,8 @@ def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..
     pools: list[PoolV1] = []
 
     def make(observer: Callable[[Event], None] | None = None, **options: Any) -> PoolV1:
-        pools.append(PoolV1(PoolConfig(**{"workers": 2, **options}), observer=observer))
+        patient = {"start_timeout_s": HARD_LIMIT_S}  # a busy machine may need longer than a pool allows by default
+        pools.append(PoolV1(PoolConfig(**{"workers": 2, **patient, **options}), observer=observer))
         return pools[-1]
 
     yield make

@@ -34,9 +34,9 @@ from poolproof.pool_v2.core.sessions import Session
 from poolproof.pool_v2.core.ticket import Ticket, TicketState
 from poolproof.pool_v2.core.worker_table import NEVER_NS, Limits, Worker
 from poolproof.pool_v2.running.supervisor import Supervisor
-from tests.waiting import stop, wait_until
+from tests.waiting import HANG_GUARD_S, stop, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 
 
 class EventLog:
@@ -347,7 +347,9 @@ def make_pool(family: Callable[[], set[psutil.Process]]) -> Iterator[Callable[..
     pools: list[PoolV2] = []
 
     def make(observer: Callable[[Event], None] | None = None, behaviour: Any = None, **options: Any) -> PoolV2:
-        pools.append(PoolV2(PoolConfig(**{"workers": 1, **options}), observer=observer, behaviour=behaviour))
+        patient = {"start_timeout_s": HARD_LIMIT_S}  # a busy machine may need longer than a pool allows by default
+        config = PoolConfig(**{"workers": 1, **patient, **options})
+        pools.append(PoolV2(config, observer=observer, behaviour=behaviour))
         if isinstance(observer, EventLog):
             observer.logs.append(pools[-1]._engine.log)
         return pools[-1]

@@ -19,6 +19,7 @@ from poolproof.bridge import EventKind, LeaseError, PoolConfig
 from poolproof.pool_v2.aio import io as aio_io
 from poolproof.pool_v2.aio.io import TaskIo
 from poolproof.pool_v2.aio.pool import AsyncPool
+from tests.waiting import Holdings
 
 MakeAsyncPool = Callable[..., AsyncPool]
 OnLoop = Callable[..., Any]
@@ -256,10 +257,6 @@ def test_an_end_of_the_loop_with_calls_in_flight_ends_their_workers(
 # All at once.
 
 
-def count_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_a_loop_that_is_closed_around_a_session_s_call_is_let_go_and_the_call_counted(
     make_async_pool: MakeAsyncPool, until: Any
 ) -> None:
@@ -341,7 +338,7 @@ def test_two_hundred_tasks_that_are_cancelled_anywhere_lose_nothing(
     on_loop: OnLoop, until: Any, family: Callable[[], set[psutil.Process]], seed: int, affinity: str
 ) -> None:
     gc.collect()
-    descriptors, threads = count_descriptors(), threading.active_count()
+    before = Holdings()
 
     async def use() -> None:
         async with AsyncPool(PoolConfig(workers=3, session_affinity=affinity, checkout_timeout_s=20.0)) as pool:
@@ -351,5 +348,4 @@ def test_two_hundred_tasks_that_are_cancelled_anywhere_lose_nothing(
     on_loop(use())
     gc.collect()
     until(lambda: not family(), "no worker is left")
-    until(lambda: threading.active_count() <= threads, "no thread is left")
-    until(lambda: count_descriptors() <= descriptors, "no descriptor is left")
+    before.require_none_gained()

@@ -58,7 +58,8 @@ def test_the_loop_goes_on_between_two_parts(make_async_pool: MakeAsyncPool, on_l
     pool = make_async_pool(workers=2)
 
     async def use() -> None:
-        parts = pool.execute_stream("parts", {"count": 2, "pause_s": 0.2})
+        await pool.warm_up()
+        parts = pool.execute_stream("parts", {"count": 2, "pause_s": 2.0})
         await anext(parts)
         waiting = asyncio.ensure_future(anext(parts))
         assert await pool.execute("echo", {"value": 1}) == 1
@@ -187,7 +188,7 @@ def test_a_batch_gives_its_results_in_order_from_one_worker(make_async_pool: Mak
 
 def test_a_batch_sends_ahead_and_tells_of_each_item(make_async_pool: MakeAsyncPool, on_loop: OnLoop, log: Any) -> None:
     pool = make_async_pool(log, workers=1)
-    on_loop(pool.execute_many("sleep", [{"seconds": 0.05}] * 3))
+    on_loop(pool.execute_many("sleep", [{"seconds": 0.5}, {"seconds": 0.0}, {"seconds": 0.0}]))
     kinds = [event.kind for event in log.of(EventKind.SEND, EventKind.RECEIVE)]
     assert kinds == [EventKind.SEND] * 3 + [EventKind.RECEIVE] * 3
     with pytest.raises(InvalidRequest, match="item 1"):

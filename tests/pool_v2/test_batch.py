@@ -32,7 +32,7 @@ def test_requests_and_answers_larger_than_the_pipes_pass_one_another(make_pool: 
 
 def test_a_request_is_sent_before_the_last_is_answered(make_pool: Any, log: Any) -> None:
     pool = make_pool(log, workers=1)
-    pool.execute_many("sleep", [{"seconds": 0.05}] * 3)
+    pool.execute_many("sleep", [{"seconds": 0.5}, {"seconds": 0.0}, {"seconds": 0.0}])
     kinds = [event.kind for event in log.of(EventKind.SEND, EventKind.RECEIVE)]
     assert kinds == [EventKind.SEND] * 3 + [EventKind.RECEIVE] * 3
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import stat
 import time
@@ -20,7 +21,7 @@ from poolproof.bridge.processes.rundir.base import pools_dir
 from poolproof.bridge.processes.rundir.figures import SOCKET_FILE, FiguresSocket, address
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
-from tests.waiting import wait_until
+from tests.waiting import stop, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -80,10 +81,17 @@ def test_a_pool_tells_its_workers_calls_sessions_and_response_times(pool: PoolV2
 
 
 def test_the_time_in_the_queue_is_part_of_the_response_time(pool: PoolV2, client: Any) -> None:
-    busy = [client(pool.execute, "sleep", {"seconds": 0.3}) for _ in range(2)]
+    pids = [worker.pid for worker in pool.status().workers]
+    for pid in pids:
+        stop(pid)
+    busy = [client(pool.execute, "ping") for _ in range(2)]
     wait_until(lambda: figures().workers == {"leased": 2}, "both workers are busy")
-    pool.execute("echo", {"value": 1})
-    for one in busy:
+    short = client(pool.execute, "echo", {"value": 1})
+    wait_until(lambda: figures().waiting == 1, "the short call waits")
+    time.sleep(0.1)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    for one in (*busy, short):
         one.result()
     wait_until(lambda: len(figures().response_s) == 3, "all have ended")
     assert figures().response_s[0] >= 0.1, "the short call has waited"

@@ -216,9 +216,9 @@ def test_a_call_s_timeout_does_not_shorten_the_lease(make_pool: MakePool, log: A
     pool = make_pool(log, workers=2)
     pool.warm_up()
     with pool.checkout() as worker:
-        pid = worker.execute("pid", timeout_s=0.5)["pid"]
+        pid = worker.execute("pid", timeout_s=2.0)["pid"]
         with pytest.raises(CallTimeout):
-            pool.execute("sleep", {"seconds": 60}, timeout_s=0.6)
+            pool.execute("sleep", {"seconds": 60}, timeout_s=2.1)
         assert worker.execute("pid")["pid"] == pid
     assert {event.pid for event in log.of(K.KILL)} == {e.pid for e in log.of(K.SPAWN)[:2]} - {pid}
 

@@ -32,13 +32,15 @@ def most_living(log: Any) -> int:
     return most
 
 
-def test_an_idle_pool_shrinks_to_its_least_size_and_grows_again(make_pool: MakePool, log: Any, spy: Any) -> None:
+def test_an_idle_pool_shrinks_to_its_least_size_and_grows_again(
+    make_pool: MakePool, log: Any, spy: Any, until: Any
+) -> None:
     spied = spy()
     pool = make_pool(log, spied, workers=3, min_workers=1, idle_timeout_s=0.2)
     with pool.checkout() as one, pool.checkout() as two, pool.checkout() as three:
         assert len({one.pid, two.pid, three.pid}) == 3
     log.wait_for(K.REAP, count=2)
-    assert len(pool.status().workers) == 1
+    until(lambda: len(pool.status().workers) == 1, "the places of both are gone")
     spied.wait_for("terminate_worker", count=2)
     assert [reason for _, reason, _ in spied.of("terminate_worker")] == ["retired"] * 2
     assert pool.health_check().healthy
@@ -102,10 +104,21 @@ def test_a_worker_that_is_always_leased_is_replaced_too_when_it_is_given_back(
     assert [event.detail for event in log.of(K.KILL)] == ["retired"]
 
 
+LONG_S = 3600.0
+
+
+def grow_old(pool: PoolV2) -> None:
+    """Let the sessions of the pool be unused for as long as they may be."""
+    with pool._engine.lock:
+        for session in pool._engine.coordinator.sessions._sessions.values():
+            session.used_ns -= int(LONG_S * 1e9)
+
+
 def test_a_session_that_nobody_uses_is_forgotten_by_the_pool_and_its_worker(make_pool: MakePool, until: Any) -> None:
-    pool = make_pool(workers=1, session_ttl_s=0.3)
+    pool = make_pool(workers=1, session_ttl_s=LONG_S)
     pool.execute_in_session("s", "put", {"key": "k", "value": 1})
     assert pool.execute_in_session("s", "get", {"key": "k"})["value"] == 1
+    grow_old(pool)
     until(lambda: pool.sessions() == (), "the session is forgotten")
     assert pool.execute("list", {"session_id": "s"})["keys"] == [], "its worker has forgotten it too"
     assert pool.execute_in_session("s", "get", {"key": "k"})["found"] is False
@@ -115,7 +128,7 @@ def test_a_session_that_is_used_again_in_time_lives_on(
     make_pool: MakePool, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It is used between the moment when it was found unused and that of its end.
-    pool = make_pool(workers=1, session_ttl_s=0.2)
+    pool = make_pool(workers=1, session_ttl_s=LONG_S)
     for session_id in ("first", "s"):
         pool.execute_in_session(session_id, "put", {"key": "k", "value": 1})
     found, go_on = threading.Event(), threading.Event()
@@ -130,6 +143,7 @@ def test_a_session_that_is_used_again_in_time_lives_on(
         return end_session(io, session_id, **kind)
 
     monkeypatch.setattr(calls, "end_session", late)
+    grow_old(pool)
     assert found.wait(20)
     pool.execute_in_session("s", "append", {"key": "l", "value": 1})
     go_on.set()

@@ -28,7 +28,7 @@ def test_a_deadline_kills_the_worker_and_its_late_answer_reaches_nobody(
     pid = pid_of(pool)
 
     with pytest.raises(CallTimeout, match="did not answer by the call's deadline") as caught:
-        pool.execute("sleep", {"seconds": 0.3}, timeout_s=0.1)
+        pool.execute("sleep", {"seconds": 2.0}, timeout_s=0.1)
 
     assert (caught.value.sent, caught.value.worker_id) == ("yes", 1)
     until(lambda: gone(pid), "the late worker is dead")

@@ -17,6 +17,7 @@ from poolproof.bridge.processes.process import WorkerProcess
 from poolproof.bridge.wire.exchange import Steps, exchange
 from poolproof.pool_v2 import PoolV2
 from poolproof.pool_v2.calls import handover, transfer
+from tests.waiting import stop
 
 MakePool = Callable[..., PoolV2]
 
@@ -104,10 +105,15 @@ def test_what_is_raised_into_a_client_s_thread_in_an_exchange_ends_its_worker(
 ) -> None:
     pool = make_pool(log, workers=2)
     pool.warm_up()
-    caller = client(pool.execute, "sleep", {"seconds": 0.3})
+    pids = [worker.pid for worker in pool.status().workers]
+    for each in pids:
+        stop(each)
+    caller = client(pool.execute, "ping")
     pid = log.wait_for(EventKind.SEND).pid
 
     interrupt_thread(caller.thread, error)
+    for each in pids:
+        os.kill(each, signal.SIGCONT)
 
     with pytest.raises(error):
         caller.result()

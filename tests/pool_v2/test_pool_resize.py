@@ -132,18 +132,19 @@ def test_a_closed_pool_is_not_resized(make_pool: MakePool) -> None:
 def test_calls_go_on_while_the_pool_is_resized_all_the_time(
     make_pool: MakePool, client: Callable[..., Any], log: Any
 ) -> None:
-    pool = make_pool(log, workers=2, overflow=1)
+    pool = make_pool(log, workers=2, overflow=1, zygote=True)  # starts cost little
     callers = [
-        client(lambda n=n: [pool.execute("echo", {"value": v}, checkout_timeout_s=60.0) for v in range(n, n + 100)])
+        client(lambda n=n: [pool.execute("echo", {"value": v}, checkout_timeout_s=60.0) for v in range(n, n + 50)])
         for n in range(4)
     ]
     size = 0
     while any(caller.thread.is_alive() for caller in callers):
         size = size % 4 + 1
         pool.resize(size)
-    assert [caller.result() for caller in callers] == [list(range(n, n + 100)) for n in range(4)]
+        callers[0].thread.join(0.002)  # the processor is for the workers that start
+    assert [caller.result() for caller in callers] == [list(range(n, n + 50)) for n in range(4)]
     statistics = pool.status().statistics
-    assert (statistics.outcomes, statistics.in_flight) == ({"result": 400}, 0)
+    assert (statistics.outcomes, statistics.in_flight) == ({"result": 200}, 0)
 
 
 def test_tasks_resize_their_pool(make_async_pool: Callable[..., AsyncPool], on_loop: Any) -> None:

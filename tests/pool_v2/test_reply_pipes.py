@@ -53,11 +53,11 @@ def descriptors() -> set[str]:
 def test_a_forgotten_pipe_leaves_neither_descriptor_nor_name(tmp_path: Path) -> None:
     before = descriptors()
     first = ReplyPipe(str(tmp_path), 1)
-    assert len(descriptors()) == len(before) + 1
+    assert len(descriptors() - before) == 1
     assert (tmp_path / "reply-1").is_fifo()
     del first
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert not list(tmp_path.iterdir())
 
 
@@ -107,14 +107,14 @@ def test_a_close_leaves_no_descriptor_and_what_is_put_back_later_is_dropped(repl
     assert used is not None
     replies.close()
     replies.close()
-    assert len(descriptors()) == len(before) + 1
+    assert len(descriptors() - before) == 1
     used.poke()
     assert used.ready(0.0)
     replies.free.append(used)
     replies.lacking()
     del used
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert replies.take() is None
     assert not list(tmp_path.iterdir())
 
@@ -349,7 +349,8 @@ def test_a_stranger_who_holds_the_dead_worker_s_stdout_keeps_nobody_waiting(make
             client(pool.execute, "exit").result()
         assert pool.execute("echo", {"value": "next"}) == "next"
     finally:
-        os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the pool ends what its dead worker has left
+            os.kill(child, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("kind", ["garbage", "oversize", "not_json", "wrong_id", "truncated"])
@@ -418,15 +419,20 @@ def test_a_close_ends_the_wait(line: Any, client: Any) -> None:
     closing.result()
 
 
-def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any) -> None:
+def test_a_pool_that_is_closed_leaves_no_descriptor(make_pool: Any, client: Any, pid_of: Any, until: Any) -> None:
     before = descriptors()
     pool = make_pool(workers=1)
-    for each in [client(pool.execute, "sleep", {"seconds": 0.05}) for _ in range(6)]:
+    pid = pid_of(pool)
+    stop(pid)
+    callers = [client(pool.execute, "ping") for _ in range(6)]
+    until(lambda: pool.status().waiting == 5, "one has the worker, and the others wait")
+    os.kill(pid, signal.SIGCONT)
+    for each in callers:
         each.result()
     assert len(pool._engine.replies.free) > 1
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_many_clients_wait_where_no_descriptor_is_left(make_pool: Any, client: Any, until: Any) -> None:
@@ -491,7 +497,7 @@ def test_an_error_that_is_kept_keeps_no_pipe(line: Any, make_pool: Any) -> None:
             each.result()
         kept.append(caught.value)
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert kept
 
 
@@ -509,7 +515,7 @@ def test_a_command_s_error_that_is_kept_keeps_no_pipe(line: Any, make_pool: Any,
     assert len(pool._engine.replies.free) == 2
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert all(error.__traceback__ is not None for error in kept)
 
 
@@ -525,7 +531,7 @@ def test_an_error_of_a_worker_s_end_that_is_kept_keeps_no_pipe(line: Any, make_p
     assert len(pool._engine.replies.free) == 1
     pool.close()
 
-    assert descriptors() == before
+    assert descriptors() <= before
     assert caught.value.__traceback__ is not None
 
 

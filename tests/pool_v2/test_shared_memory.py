@@ -120,7 +120,7 @@ def test_without_shared_memory_all_is_inline(make_pool: MakePool) -> None:
     before = blocks_open()
     echoed(pool.execute)
     assert shared(pool) == 0
-    assert blocks_open() == before
+    assert blocks_open() <= before
 
 
 def test_memory_that_the_worker_cannot_open_is_not_used(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_memory_that_the_worker_cannot_open_is_not_used(make_pool: MakePool, mon
     pool = make_pool(workers=1)
     echoed(pool.execute)
     assert len([place for place in offered if place]) == 1, "it is tried once in the whole pool"
-    assert blocks_open() == before
+    assert blocks_open() <= before
     assert [worker.worker_id for worker in pool.status().workers] == [1]
 
 
@@ -161,9 +161,9 @@ def test_a_worker_that_dies_with_the_memory_leaves_none(make_pool: MakePool, unt
         with pytest.raises(CallTimeout), pool.checkout() as lease:
             lease.execute("sleep", {"seconds": 60, "padding": data(MB)}, timeout_s=0.2)
         echoed(pool.execute)
-    until(lambda: blocks_open() - before <= 2, "one for each worker")
+    until(lambda: len(blocks_open() - before) <= 2, "one for each worker")
     pool.close()
-    assert blocks_open() == before
+    assert blocks_open() <= before
 
 
 def test_a_worker_that_dies_as_it_is_given_the_memory_costs_no_call(

@@ -13,9 +13,9 @@ import pytest
 from poolproof.bridge import Event, Pool, PoolConfig
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
-from tests.waiting import wait_until
+from tests.waiting import HANG_GUARD_S, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 
 
 class Client:
@@ -64,7 +64,7 @@ def make_pool(
     pools: list[Pool] = []
 
     def make(observer: Callable[[Event], None] | None = None, **options: Any) -> Pool:
-        config = PoolConfig(**{"workers": 1, "call_timeout_s": 20.0, **options})
+        config = PoolConfig(**{"workers": 1, "call_timeout_s": 20.0, "start_timeout_s": HARD_LIMIT_S, **options})
         pools.append(pool_class(config, observer=observer))
         return pools[-1]
 

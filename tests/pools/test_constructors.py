@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import threading
@@ -13,7 +12,7 @@ import pytest
 
 from poolproof import AsyncPool, PoolConfig, PoolExecutor, PoolV1, PoolV2
 from poolproof.bridge.processes.rundir.base import pools_dir
-from tests.waiting import wait_until
+from tests.waiting import Holdings
 
 NAME = f"constructed-again-{os.getpid()}"
 MOST_STEPS = 40
@@ -46,11 +45,6 @@ def cpu() -> int:
     return min(os.sched_getaffinity(0))
 
 
-def held() -> tuple[int, list[str]]:
-    gc.collect()
-    return len(os.listdir("/proc/self/fd")), sorted(thread.name for thread in threading.enumerate())
-
-
 @pytest.fixture(params=MAKES)
 def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """Construct a pool."""
@@ -60,14 +54,14 @@ def make(request: pytest.FixtureRequest) -> Callable[[], Any]:
 def constructions(make: Callable[[], Any], spoil: Callable[[int], None], mend: Callable[[], None]) -> Iterator[int]:
     """Construct with the resource spoilt at each step in turn, until nothing fails; yields the failed steps."""
     close(make())  # whatever is created once in a process
-    before = held()
+    before = Holdings()
     for step in range(MOST_STEPS):  # each step fails one resource later
         spoil(step)
         try:
             pool = make()
         except (OSError, RuntimeError, ValueError):
             mend()
-            wait_until(lambda: held() == before, f"nothing is left after step {step}: {held()} and not {before}")
+            before.require_none_gained(collect=True)
             assert [path.name for path in pools_dir().iterdir() if NAME in path.name] == []
             close(make())
             yield step

@@ -20,7 +20,7 @@ from poolproof.bridge.errors import PoolError, StartFailed
 from poolproof.bridge.placement import Agents, Ray
 from poolproof.pool_v2 import AsyncPool, PoolExecutor, PoolV2
 from tests.bridge.remote.conftest import COMMAND, AgentProcess, Network
-from tests.waiting import stop, wait_until, wait_until_gone
+from tests.waiting import Holdings, stop, wait_until, wait_until_gone
 
 Start = Callable[..., AgentProcess]
 OpenPool = Callable[..., PoolV2]
@@ -85,12 +85,12 @@ def test_workers_are_spread_over_the_nodes_or_packed_and_limited(start_agent: St
 def test_a_pool_on_agents_leaves_no_descriptor_and_no_thread(start_agent: Start, pool_on: OpenPool) -> None:
     agent = start_agent()
     pool_on(agent, workers=2).close()  # what is imported and opened once
-    before = psutil.Process().num_fds(), threading.active_count()
+    before = Holdings()
     for _ in range(3):
         pool = pool_on(agent, workers=2)
         pool.execute("ping", {})
         pool.close()
-    assert (psutil.Process().num_fds(), threading.active_count()) == before
+    before.require_none_gained()
     assert workers_of(agent) == []
 
 

@@ -13,9 +13,9 @@ import pytest
 from poolproof.bridge import Event, EventKind, Observer, Pool, PoolConfig
 from poolproof.pool_v1 import PoolV1
 from poolproof.pool_v2 import PoolV2
-from tests.waiting import wait_until
+from tests.waiting import HANG_GUARD_S, wait_until
 
-HARD_LIMIT_S = 20.0
+HARD_LIMIT_S = HANG_GUARD_S
 BASE_NS = 5_000_000_000
 
 
@@ -96,7 +96,8 @@ def make_pool(
     pools: list[Pool] = []
 
     def make(observer: Observer, **options: Any) -> Pool:
-        pools.append(pool_class(PoolConfig(**{"call_timeout_s": 20.0, **options}), observer=observer))
+        patient = {"start_timeout_s": HARD_LIMIT_S}  # a busy machine may need longer than a pool allows by default
+        pools.append(pool_class(PoolConfig(**{"call_timeout_s": 20.0, **patient, **options}), observer=observer))
         return pools[-1]
 
     yield make

@@ -87,10 +87,10 @@ def test_fairness_is_the_fewest_calls_of_a_client_over_the_most(fake_pool: Any) 
     def answer(command: str, args: dict[str, Any]) -> Any:
         if not hasattr(first, "slow"):
             first.slow = next(held, False)
-        time.sleep(0.1 if first.slow else 0.005)
+        time.sleep(0.5 if first.slow else 0.005)
         return args["value"]
 
-    block = run_block(fake_pool(answer=answer), PLAN, arm="v2", seconds=0.1)
+    block = run_block(fake_pool(answer=answer), PLAN, arm="v2", seconds=0.5)
     assert block.fairness <= 0.25
 
 
@@ -119,7 +119,8 @@ def test_doubtful_answers_are_kept_but_not_without_end(fake_pool: Any, monkeypat
     monkeypatch.setattr(generator, "MOST_DOUBTFUL", 3)
     steps = (ECHO, Step(command="own", args={}))
     client = Client(lambda command, args: None, steps, 0)
-    client.call_until(time.monotonic_ns() + 5_000_000)
+    for _ in range(20):
+        client.call_until(0)  # one call
     assert [answer.command for answer in client.doubtful] == ["echo", "own"] * 3
     assert not client.right
 
@@ -138,10 +139,10 @@ def test_an_open_loop_makes_each_arrival_once_and_none_before_its_time(fake_pool
     begun: list[float] = []
     pool = fake_pool(answer=lambda command, args: begun.append(time.monotonic()))
     times = [0.0, 0.0, 0.05, 0.1, 0.15]
+    before = time.monotonic()
     block = run_block(pool, PLAN, arm="candidate", seconds=20.0, arrivals=times)
     assert (block.calls, block.dropped) == (5, 0)
-    assert begun == sorted(begun)
-    assert begun[-1] - begun[0] >= 0.1  # 0.15 s apart, if the first was not late
+    assert all(at - before >= intended for at, intended in zip(sorted(begun), times, strict=True))
 
 
 def test_a_queue_shows_in_the_response_but_is_not_the_generators_lag(fake_pool: Any) -> None:

@@ -160,7 +160,7 @@ def test_a_run_that_takes_too_long_is_ended_with_its_workers(
     result = job.result(0.05)
     assert result.verdict is Verdict.UNKNOWN
     assert "the run took longer than" in result.trouble
-    gone(_process(job).pid, *workers, timeout_s=5.0)
+    gone(_process(job).pid, *workers)
 
 
 @pytest.mark.parametrize("pool", ["v1", "v2"])
@@ -182,7 +182,7 @@ def test_the_death_of_the_parent_ends_the_job_and_its_workers(
             assert all(psutil.pid_exists(worker) for worker in workers)
         finally:
             parent.kill()
-    gone(pid, *workers, timeout_s=5.0)
+    gone(pid, *workers)
 
 
 def test_an_interrupt_of_the_terminal_does_not_reach_a_job(

@@ -18,7 +18,7 @@ from poolproof.harness.history.history import History
 from poolproof.harness.model.face import Way
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
-from poolproof.harness.oracle.limits import LIMITED_LABEL, LIMITED_S
+from poolproof.harness.oracle.limits import LIMITED_LABEL
 from poolproof.harness.oracle.turns import TURN_LABEL, TURN_SESSION
 from poolproof.harness.run.pool.limited import HOLDING, ask_with_limits
 from poolproof.harness.run.pool.probers import Probers
@@ -138,11 +138,11 @@ def test_each_client_has_numbers_of_its_own() -> None:
     assert made == [(4, 10), (5, 12), (6, 13)]
 
 
-@pytest.mark.parametrize(("slow_s", "rounds"), [(0.0, 1), (0.3, len(LIMITED_S))])
+@pytest.mark.parametrize(("limits_s", "slow_s", "rounds"), [((60.0, 60.0), 0.0, 1), ((0.02, 0.05, 0.1), 0.3, 3)])
 def test_calls_with_limits_come_again_for_longer_until_none_is_late(
-    monkeypatch: pytest.MonkeyPatch, slow_s: float, rounds: int
+    monkeypatch: pytest.MonkeyPatch, limits_s: tuple[float, ...], slow_s: float, rounds: int
 ) -> None:
-    monkeypatch.setattr("poolproof.harness.run.pool.limited.LIMITED_S", (0.02, 0.05, 0.1))
+    monkeypatch.setattr("poolproof.harness.run.pool.limited.LIMITED_S", limits_s)
     asked: list[Step] = []
 
     def call(steps: tuple[Step, ...]) -> None:
