@@ -111,7 +111,7 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
         return "the two pools have different default timeouts"
     if mode in TWO_SERVE and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
         return "two pools serve, so a call may get a worker at once that in one pool would have waited too long"
-    if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
+    if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.HELD_LEASE, FaultKind.LOST_LEASE}:
         return "a migration has no leases"
     return ""
 
