@@ -38,7 +38,7 @@ ENTRY_POINT_PATHS = """
     harness/run/{job,jobserver}
     harness/simulation/{clients,command,io,platform,power,run,shrinking,world}
     harness/subjects/{faces,nodes,pools,shipped}
-    harness/subjects/faces/{blocking,executor,migrating,starting,tasks}
+    harness/subjects/faces/{blocking,executor,migrating,migrating_tasks,starting,tasks}
 """
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
