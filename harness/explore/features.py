@@ -59,6 +59,11 @@ EXPIRING = 0.6
 """Of those runs, the share of the runs with sessions in which a session ends if it is not used for a while."""
 RESIZED = 0.7
 """Of those runs, the share of the runs with a smallest size in which the pool is resized below it, and back."""
+SNAPSHOTS = 0.6
+"""Of those runs, the share of the runs with a limited log in which snapshots replace it again and again, while two
+workers have parts of each session."""
+SNAPSHOT_LOG_BYTES = 1_500
+"""A log that holds a snapshot of a small state, and a few changes after it."""
 UNSIZED = frozenset({"close", "max_queue", "session_log_bytes"})
 """Features and options with which no pool is resized."""
 SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s", "env"})
@@ -102,6 +107,10 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             size = Size(workers=max(size.workers, 2), clients=size.clients)
             if config.get("max_requests", OFTEN) < OFTEN:
                 del config["max_requests"]
+            if choice.random() < SNAPSHOTS and "start_failures_to_open" not in config:
+                names.add("snapshots")
+                config |= {"session_affinity": "none", "session_log_bytes": SNAPSHOT_LOG_BYTES}
+                size = Size(workers=2, clients=size.clients)
         elif "sessions" in names and choice.random() < EXPIRING and config.keys() - SHARED:
             names.add("lasting_sessions")
             config["session_ttl_s"] = choice.uniform(0.4, 0.8)
@@ -118,7 +127,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
         if "min_workers" in config:
             config["min_workers"] = min(config["min_workers"], size.workers)
             if choice.random() < RESIZED:
-                names.add("resizes")
+                names = (names - {"snapshots"}) | {"resizes"}
                 size = Size(workers=max(size.workers, 3), clients=size.clients)
                 config = {name: value for name, value in config.items() if name not in UNSIZED}
                 config["min_workers"] = 2  # above the one worker of the small pool
