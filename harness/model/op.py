@@ -15,7 +15,7 @@ import msgspec
 NONCE: ContextVar[str | None] = ContextVar("poolproof_nonce", default=None)
 """The nonce of the operation that runs in this context, for a pool that writes its own journals."""
 
-_PROBING = re.compile(r"(?:full|crowd|limited)\d+(?:-busy)?|turn")
+_PROBING = re.compile(r"(?:full|crowd|limited|cancelled-waiter)\d+(?:-busy)?|turn")
 
 
 class OpType(StrEnum):

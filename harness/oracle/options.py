@@ -20,12 +20,13 @@ from poolproof.harness.oracle.faces import DIRECT, ONE_REQUEST_A_CALL
 from poolproof.harness.oracle.limits import LIMITED_LABEL
 from poolproof.harness.oracle.status import CROWD_LABEL, READY
 from poolproof.harness.oracle.turns import TURN_LABEL
+from poolproof.harness.oracle.waiters import WAITER_LABEL
 
 HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initialize"})
 """Commands that a pool sends by itself."""
 
 
-PROBING_LABELS = (FULL_LABEL, CROWD_LABEL, LIMITED_LABEL, TURN_LABEL)
+PROBING_LABELS = (FULL_LABEL, CROWD_LABEL, LIMITED_LABEL, TURN_LABEL, WAITER_LABEL)
 """How the labels of the calls begin that the harness makes after the run's own."""
 LEAST_SHARE = 0.75
 """A worker may retire after this share of `max_requests` already, so that not all workers retire at once."""
