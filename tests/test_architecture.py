@@ -38,7 +38,7 @@ ENTRY_POINT_PATHS = """
     harness/run/{job,jobserver}
     harness/simulation/{clients,command,io,platform,power,run,shrinking,world}
     harness/subjects/{faces,nodes,pools,shipped}
-    harness/subjects/faces/{blocking,executor,migrating,starting,tasks}
+    harness/subjects/faces/{blocking,executor,migrating,migrating_tasks,starting,tasks}
 """
 ACTING = {
     *("threading", "subprocess", "multiprocessing", "asyncio", "concurrent", "socket", "select", "signal", "psutil"),
@@ -88,7 +88,7 @@ PURE_PATHS = """
     harness/mutation/loosened/{findings,loosenings,pairs,reasons}
     harness/mutation/operators/{arguments,blocks,comparisons,conditions,constants,places,source,statements}
     harness/mutation/lifecycle_tests/{face_probes,option_probes,probes}
-    harness/oracle/{capacity,ends,faces,growth,limits,options,outcomes,status,turns}
+    harness/oracle/{capacity,ends,faces,growth,limits,options,outcomes,status,turns,waiters}
     harness/readiness/{checklist,renderer}
     harness/roles/{calls,scenarios}
     harness/shrink/{reduction,selection}

@@ -47,17 +47,19 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_answers(baseline: History, candidate: History, comparing: Comparing = USUAL) -> Answers:
-    """Compare the answers of both pools.
+    """Compare the answers of both pools, except to the calls that probe a pool: a busy machine gets more of those.
 
     Answers are results and command errors; an operation that one pool did not answer is compared by its outcome. If one
     pool cannot know whether the operation was executed, and the other pool has another outcome, the difference is
     INDETERMINATE.
     """
-    others = {op.index: op for op in candidate.ops}
+    others = {op.index: op for op in candidate.ops if not op.probes}
     compared = ignored = 0
     found: list[OpDifference] = []
     undecided: list[str] = []
     for op in baseline.ops:
+        if op.probes:
+            continue
         other = others.pop(op.index, None)
         if other is None or other.command != op.command:
             found.append(_missing(op))

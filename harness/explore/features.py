@@ -57,6 +57,15 @@ ACCOMPANIED = 0.6
 """The probability that a run with an option also has the features that are needed to test this option."""
 EXPIRING = 0.6
 """Of those runs, the share of the runs with sessions in which a session ends if it is not used for a while."""
+RESIZED = 0.7
+"""Of those runs, the share of the runs with a smallest size in which the pool is resized below it, and back."""
+SNAPSHOTS = 0.6
+"""Of those runs, the share of the runs with a limited log in which snapshots replace it again and again, while two
+workers have parts of each session."""
+SNAPSHOT_LOG_BYTES = 1_500
+"""A log that holds a snapshot of a small state, and a few changes after it."""
+UNSIZED = frozenset({"close", "max_queue", "session_log_bytes"})
+"""Features and options with which no pool is resized."""
 SHARED = frozenset({"call_timeout_s", "checkout_timeout_s", "close_grace_s", "env"})
 """Options that every pool has."""
 PATIENT_S = 60.0
@@ -72,12 +81,11 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     size: Size
 
     def with_resizes(self) -> Features:
-        """Return the features with resizes of the pool; unchanged if a drawn option depends on the pool's size."""
-        if (
-            self.size.workers < 2
-            or self.config.keys() & {"min_workers", "max_queue", "session_log_bytes"}
-            or "close" in self.names
-        ):
+        """Return the features with resizes of the pool; unchanged if a drawn feature depends on the pool's size.
+
+        Of pools with a smallest size, `with_companions` chooses those that are resized.
+        """
+        if self.size.workers < 2 or "min_workers" in self.config or UNSIZED & {*self.names, *self.config}:
             return self
         return msgspec.structs.replace(self, names=self.names | {"resizes"})
 
@@ -99,6 +107,10 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
             size = Size(workers=max(size.workers, 2), clients=size.clients)
             if config.get("max_requests", OFTEN) < OFTEN:
                 del config["max_requests"]
+            if choice.random() < SNAPSHOTS and "start_failures_to_open" not in config:
+                names.add("snapshots")
+                config |= {"session_affinity": "none", "session_log_bytes": SNAPSHOT_LOG_BYTES}
+                size = Size(workers=2, clients=size.clients)
         elif "sessions" in names and choice.random() < EXPIRING and config.keys() - SHARED:
             names.add("lasting_sessions")
             config["session_ttl_s"] = choice.uniform(0.4, 0.8)
@@ -114,6 +126,11 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
                 config.pop(option, None)
         if "min_workers" in config:
             config["min_workers"] = min(config["min_workers"], size.workers)
+            if choice.random() < RESIZED:
+                names = (names - {"snapshots"}) | {"resizes"}
+                size = Size(workers=max(size.workers, 3), clients=size.clients)
+                config = {name: value for name, value in config.items() if name not in UNSIZED}
+                config["min_workers"] = 2  # above the one worker of the small pool
         return msgspec.structs.replace(self, names=frozenset(names), config=config, size=size)
 
     def __contains__(self, name: str) -> bool:

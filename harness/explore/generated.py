@@ -24,6 +24,7 @@ from poolproof.harness.oracle import (
     OrderlyLife,
     TrueStatus,
     TurnsKept,
+    WaitersLeave,
 )
 
 PREFIX = "explore_"
@@ -119,6 +120,7 @@ def _checkers(features: Features) -> tuple[Checker, ...]:
         OptionsKept(),
         OrderlyLife(),
         TurnsKept(),
+        WaitersLeave(),
         *(() if "close" in features or not features.names & ENDING else (LimitsKept(),)),
         *(() if "resizes" in features else (HandOff(),)),  # a worker that is to leave takes no call
         Fifo(),

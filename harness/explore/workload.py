@@ -74,7 +74,8 @@ class Drawing:
         self._sessions = choice.sample(domain.identifiers(), choice.randint(1, 6)) if "sessions" in features else []
         # A pool learns from the first worker whose start does not fail whether its workers take bytes.
         self._takes_bytes = "faulty_starts" not in features
-        self._small = bool(features.config.get("session_log_bytes")) and choice.random() < SMALL_SHARE
+        small = bool(features.config.get("session_log_bytes")) and choice.random() < SMALL_SHARE
+        self._small = small or "snapshots" in features
         self.faults: list[Fault] = []
         self.plan: Plan = tuple(tuple(self._client(number)) for number in range(features.size.clients))
         if "faulty_starts" in features:  # one less in a row than may fail

@@ -14,7 +14,6 @@ import select
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 
@@ -24,15 +23,19 @@ from poolproof.bridge import Pool, PoolClosed, PoolConfig
 from poolproof.bridge.config import module_command
 from poolproof.bridge.processes.interpreter import environment, with_flags
 from poolproof.bridge.worker.journal import JOURNAL_VARIABLE
+from poolproof.harness.faults.lease_injuries import (
+    ANSWER_WAIT_S,
+    LOOK_EVERY_S,
+    hold_lease,
+    lose_lease,
+    use_after_checkin,
+)
 from poolproof.harness.faults.stage import Drainable, Resizable, Stage
 from poolproof.harness.model.fault import Fault, FaultKind
 
 CLOSE_GRACE_S = 5.0
-ANSWER_WAIT_S = 5.0
-"""How many seconds a forked child or a lost lease may take."""
 OWNER_WAIT_S = 30.0
 """How many seconds another process may take to make its pool."""
-LOOK_EVERY_S = 0.01
 
 
 def close(fault: Fault, stage: Stage) -> None:
@@ -172,46 +175,6 @@ def answer_junk(fault: Fault, stage: Stage) -> None:
     stage.tell(fault, landed=True, detail=detail, seen=seen)
 
 
-def use_after_checkin(fault: Fault, stage: Stage) -> None:
-    """Check a worker in, then use its lease."""
-    checkout = getattr(stage.pool, "checkout", None)
-    if checkout is None:
-        stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
-        return
-    with checkout() as lease:
-        pass
-    try:
-        lease.execute("echo", {"value": "given back"})
-    except Exception as error:
-        stage.tell(fault, landed=True, detail=str(error), seen=type(error).__name__)
-    else:
-        stage.tell(fault, landed=True, seen="served")
-
-
-def lose_lease(fault: Fault, stage: Stage) -> None:
-    """Check a worker out in a thread that ends without a checkin. `seen` is "reclaimed" once no worker is leased."""
-    checkout = getattr(stage.pool, "checkout", None)
-    if checkout is None:
-        stage.tell(fault, landed=True, detail="this pool's clients never hold a worker", seen="no lease")
-        return
-    kept: list[object] = []
-    thread = threading.Thread(target=lambda: kept.append(checkout()), name="lost-lease")
-    thread.start()
-    thread.join()
-    if not kept:
-        stage.tell(fault, landed=False, detail="no worker could be checked out")
-        return
-    deadline = time.monotonic() + (fault.for_s or ANSWER_WAIT_S)
-    seen = "still held"
-    while seen != "reclaimed" and time.monotonic() < deadline:
-        if all(worker.state != "leased" for worker in stage.pool.status().workers):
-            seen = "reclaimed"
-        elif stage.stop.wait(LOOK_EVERY_S):
-            deadline = min(deadline, time.monotonic() + 1.0)
-            time.sleep(LOOK_EVERY_S)
-    stage.tell(fault, landed=True, detail="its thread ended", seen=seen)
-
-
 def exhaust_descriptors(fault: Fault, stage: Stage) -> None:
     """Leave this process without a free descriptor for `for_s` seconds."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -325,6 +288,7 @@ INJURIES: dict[FaultKind, Callable[[Fault, Stage], None]] = {
     FaultKind.HOOK_JUNK: answer_junk,
     FaultKind.STALE_LEASE: use_after_checkin,
     FaultKind.LOST_LEASE: lose_lease,
+    FaultKind.HELD_LEASE: hold_lease,
     FaultKind.FD_EXHAUSTION: exhaust_descriptors,
     FaultKind.PARENT_KILL: kill_parent,
     FaultKind.MODEL_OUTAGE: fail_models,

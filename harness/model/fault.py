@@ -32,6 +32,7 @@ class FaultKind(StrEnum):
     BAD_OPTION = "bad_option"
     STALE_LEASE = "stale_lease"
     LOST_LEASE = "lost_lease"
+    HELD_LEASE = "held_lease"
     HOOK_JUNK = "hook_junk"
 
     MODEL_OUTAGE = "model_outage"
@@ -77,6 +78,7 @@ DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.BAD_OPTION: "a second pool is requested with an option that does not exist",
     FaultKind.STALE_LEASE: "a client uses a worker that it has already given back",
     FaultKind.LOST_LEASE: "a client's thread ends while it holds a worker, and does not give it back",
+    FaultKind.HELD_LEASE: "a second pool is drained while a client holds a worker, between two calls",
     FaultKind.HOOK_JUNK: "a pool's hooks return invalid values",
     FaultKind.MODEL_OUTAGE: "for a while, the language model's provider answers with errors, does not answer, or "
     "closes the connection",
@@ -135,6 +137,7 @@ COMMAND_FAULTS = frozenset(
 USED_COMMANDS: dict[FaultKind, str] = {
     FaultKind.FORK: "echo",
     FaultKind.STALE_LEASE: "echo",
+    FaultKind.HELD_LEASE: "echo",
     FaultKind.HOOK_JUNK: "echo",
     FaultKind.PARENT_KILL: "sleep",
 }

@@ -33,7 +33,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     "LABEL:done": the step waits for the first such moment. `at_s` is the intended begin in an open loop; None means
     as soon as the client is free, plus `pause_s`. `fault` marks a command that is itself a fault.
     `own_thread` runs the call in a new thread that ends with the call. A face whose calls can be cancelled cancels the
-    call after `cancel_after_s` seconds. The runner adds a nonce to `args` unless
+    call after `cancel_after_s` seconds; with `cancel_at_end`, at the next end of another call after that, before the
+    cancelled call can notice a worker that it has got in this way. The runner adds a nonce to `args` unless
     `verbatim` is true: then the arguments are sent unchanged. It also adds the argument `upload` with `upload_bytes`
     bytes, if there are any (`poolproof.harness.model.binary`).
     """
@@ -50,6 +51,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     fault: FaultKind | None = None
     own_thread: bool = False
     cancel_after_s: float | None = None
+    cancel_at_end: bool = False
     verbatim: bool = False
     upload_bytes: int = 0
 

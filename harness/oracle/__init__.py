@@ -15,6 +15,7 @@ from poolproof.harness.oracle.options import OptionsKept
 from poolproof.harness.oracle.outcomes import ExplainedOutcomes
 from poolproof.harness.oracle.status import TrueStatus
 from poolproof.harness.oracle.turns import TurnsKept
+from poolproof.harness.oracle.waiters import WaitersLeave
 
 PARTS: tuple[type, ...] = (
     ExplainedOutcomes,
@@ -25,6 +26,7 @@ PARTS: tuple[type, ...] = (
     OrderlyLife,
     TrueStatus,
     TurnsKept,
+    WaitersLeave,
 )
 """Every part of the model."""
 
@@ -38,4 +40,5 @@ __all__ = [
     "OrderlyLife",
     "TrueStatus",
     "TurnsKept",
+    "WaitersLeave",
 ]

@@ -15,25 +15,30 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import CLOSING, COMMAND_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.capacity import FULL_LABEL
-from poolproof.harness.oracle.ends import HARMLESS, first_end_ns
+from poolproof.harness.oracle.ends import HARMLESS, ending_times, first_end_ns
 from poolproof.harness.oracle.faces import DIRECT, ONE_REQUEST_A_CALL
 from poolproof.harness.oracle.limits import LIMITED_LABEL
-from poolproof.harness.oracle.status import CROWD_LABEL
+from poolproof.harness.oracle.status import CROWD_LABEL, READY
 from poolproof.harness.oracle.turns import TURN_LABEL
+from poolproof.harness.oracle.waiters import WAITER_LABEL
 
 HOUSEKEEPING = frozenset({"ping", "snapshot_session", "restore_session", "initialize"})
 """Commands that a pool sends by itself."""
 
 
-PROBING_LABELS = (FULL_LABEL, CROWD_LABEL, LIMITED_LABEL, TURN_LABEL)
+PROBING_LABELS = (FULL_LABEL, CROWD_LABEL, LIMITED_LABEL, TURN_LABEL, WAITER_LABEL)
 """How the labels of the calls begin that the harness makes after the run's own."""
 LEAST_SHARE = 0.75
 """A worker may retire after this share of `max_requests` already, so that not all workers retire at once."""
 DYING = "dying"
+LAST_LOOKS = 5
+"""How many looks at the pool, at least 10 ms apart, show its size long after the last call."""
+ENDING_OPTIONS = frozenset({"overflow", "max_requests", "max_age_s", "max_memory_bytes"})
+"""Options by which a pool ends workers that are in use."""
 
 
 class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
-    """The options `lazy`, `overflow`, `max_requests`, `min_workers` and `zygote` do what they promise (G14 to G16)."""
+    """`lazy`, `overflow`, `max_requests`, `min_workers` and `idle_timeout_s` do what they promise (G14 to G16)."""
 
     name: str = "options_kept"
     guarantees: tuple[str, ...] = ("G14", "G15", "G16")
@@ -46,6 +51,8 @@ class OptionsKept(msgspec.Struct, frozen=True, kw_only=True):
             *_started_for_calls(history),
             *_shrunk(history),
             *_never_too_small(history),
+            *_too_small_at_the_end(history),
+            *_retired_in_use(history),
             *_at_work_at_once(history),
         ]
         if wrong:
@@ -137,7 +144,8 @@ def _never_too_small(history: History) -> Iterator[str]:
     # A pool that shrinks keeps `min_workers` living workers, unless something ends them.
     options = history.info.options
     least = options.get("min_workers", 0)
-    if not least or options.get("lazy") or "max_requests" in options or not _quiet(history):
+    resized = any(fault.kind is FaultKind.RESIZE for fault in history.faults)
+    if not least or options.get("lazy") or "max_requests" in options or resized or not _quiet(history):
         return
     reached = False
     for sample in history.statuses:
@@ -149,6 +157,40 @@ def _never_too_small(history: History) -> Iterator[str]:
         if reached and living < least:
             yield f"{living} workers live after it had {least}; min_workers is {least}, and nothing ended a worker"
             return
+
+
+def _too_small_at_the_end(history: History) -> Iterator[str]:
+    # Whatever the run did to the pool, such as a resize to one worker and back: in the end it has its smallest size.
+    options, close_ns = history.info.options, history.close_began_ns
+    least = options.get("min_workers", 0)
+    if not least or options.get("lazy") or close_ns is None:
+        return
+    before = [one.status for one in history.statuses if one.ended_ns < close_ns and one.status is not None]
+    last = [_living(status) for status in before[-LAST_LOOKS:]]
+    if len(last) == LAST_LOOKS and max(last) < least:
+        yield f"{max(last)} workers live long after the last call; min_workers is {least}"
+
+
+def _retired_in_use(history: History) -> Iterator[str]:
+    # A worker that was ready, and that nothing has ended, is idle for `idle_timeout_s` before it leaves.
+    options, services = history.info.options, history.services
+    limit_s = options.get("idle_timeout_s")
+    if limit_s is None or not len(services) or ENDING_OPTIONS & options.keys():
+        return
+    begins, ends = ending_times(history)
+    ready: dict[int, int] = {}
+    for sample in history.statuses:
+        if sample.status is None or (history.close_began_ns or sample.ended_ns) < sample.ended_ns:
+            continue
+        now = {worker.pid for worker in sample.status.workers if worker.pid and worker.state in READY}
+        for pid in ready.keys() - now:
+            seen_ns = ready.pop(pid)
+            used = services.start_ns[(services.pid == pid) & (services.start_ns < sample.ended_ns)]
+            idle_s = (sample.ended_ns - int(used.max(initial=0))) / 1e9
+            explained = ((begins <= sample.ended_ns) & (ends >= seen_ns)).any()
+            if idle_s < limit_s and not explained:
+                yield f"process {pid} left {idle_s:.3f} s after its last call had begun; idle_timeout_s is {limit_s:g}"
+        ready.update(dict.fromkeys(now, sample.began_ns))
 
 
 def _shrunk(history: History) -> Iterator[str]:

@@ -1,10 +1,10 @@
-"""F13: timeouts that race the hand-off of a worker lose neither the worker nor a call."""
+"""F13: timeouts that race the hand-off of a worker lose no call, and cost no worker."""
 
 from __future__ import annotations
 
 import random
 
-from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome
+from poolproof.harness.checkers import CORE, Deadlines, LabelledOutcome, OneOutcome, StableWorkers
 from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
@@ -33,7 +33,7 @@ SCENARIO = Scenario(
     name="racing_timeouts",
     summary="if a client gives up at the moment at which it is handed a worker, the worker is not lost",
     failures=("F13",),
-    guarantees=("G8", "G9", "G11"),
+    guarantees=("G8", "G9", "G11", "G16"),
     workload=workload,
     commands=("sleep", "echo"),
     fixed_size=Size(workers=2, clients=6),
@@ -42,6 +42,7 @@ SCENARIO = Scenario(
         OneOutcome(allowed=frozenset({"result", "CheckoutTimeout"}), at_least={"result": 1}),
         LabelledOutcome(label="last", outcomes=frozenset({"result"}), guarantees=("G3", "G9")),
         Deadlines(slack_s=1.0),
+        StableWorkers(),
         *CORE,
     ),
     compare_answers=False,

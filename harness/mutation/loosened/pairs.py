@@ -21,6 +21,7 @@ TELLING = frozenset(
     {
         FaultKind.BAD_OPTION,
         FaultKind.FORK,
+        FaultKind.HELD_LEASE,
         FaultKind.HOOK_JUNK,
         FaultKind.LOST_LEASE,
         FaultKind.PARENT_KILL,

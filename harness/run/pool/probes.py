@@ -24,6 +24,7 @@ from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.status import CROWD_LABEL
 from poolproof.harness.oracle.turns import keeps_turns
+from poolproof.harness.run.pool.cancelled import cancel_waiters
 from poolproof.harness.run.pool.limited import ask_with_limits
 from poolproof.harness.run.pool.probers import MakeClient, Probers
 from poolproof.harness.run.pool.turns import ask_in_turn
@@ -162,6 +163,11 @@ class Probing:
             if time.monotonic() - began_s < TOGETHER * seconds:
                 break  # no two calls were one after another
         self._crowd(probers)
+        if getattr(self._way, "cancels", False):
+            with contextlib.suppress(Exception):
+                self._way.pool.warm_up()
+            cancel_waiters(probers, info)
+            self._reader.read()
         if self._ends_calls and not info.limits_service and not info.baseline:
             ask_with_limits(probers, self._most, in_sessions=self._in_sessions)
         if keeps_turns(info):

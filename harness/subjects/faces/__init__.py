@@ -6,6 +6,7 @@ from poolproof.harness.model.face import EXECUTE, MAIN_THREAD, Face
 from poolproof.harness.subjects.faces.blocking import LEASE, MANY, STREAM
 from poolproof.harness.subjects.faces.executor import EXECUTOR
 from poolproof.harness.subjects.faces.migrating import MIGRATING
+from poolproof.harness.subjects.faces.migrating_tasks import MIGRATING_TASKS
 from poolproof.harness.subjects.faces.starting import FOREIGN_WORKER, ZYGOTE
 from poolproof.harness.subjects.faces.tasks import ASYNCIO, ASYNCIO_LEASE, ASYNCIO_MANY, ASYNCIO_STREAM, UVLOOP
 
@@ -22,6 +23,7 @@ ALL_FACES: tuple[Face, ...] = (
     ASYNCIO_STREAM,
     EXECUTOR,
     *MIGRATING,
+    MIGRATING_TASKS,
     ZYGOTE,
     FOREIGN_WORKER,
 )

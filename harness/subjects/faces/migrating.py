@@ -102,7 +102,8 @@ def _configure(config: PoolConfig, setting: Setting, mode: str) -> PoolConfig:
     return msgspec.structs.replace(config, env={**config.env, JOURNAL_VARIABLE: str(folder)})
 
 
-def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
+def refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
+    """Return why a migration in this mode cannot carry the scenario; empty if it can."""
     if mode in SERVED_BY_BASELINE and scenario.intended_differences:
         return "the baseline serves the calls here, and is declared to fail this scenario"
     if mode == MOVING and (scenario.faults or any(step.fault for steps in plan for step in steps)):
@@ -111,12 +112,13 @@ def _refuses(scenario: Scenario, plan: Plan, mode: str) -> str:
         return "the two pools have different default timeouts"
     if mode in TWO_SERVE and any(step.checkout_timeout_s is not None for steps in plan for step in steps):
         return "two pools serve, so a call may get a worker at once that in one pool would have waited too long"
-    if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.LOST_LEASE}:
+    if {fault.kind for fault in scenario.faults} & {FaultKind.STALE_LEASE, FaultKind.HELD_LEASE, FaultKind.LOST_LEASE}:
         return "a migration has no leases"
     return ""
 
 
-def _void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
+def void(scenario: Scenario, plan: Plan, mode: str) -> tuple[str, ...]:
+    """Return the checkers that do not apply to a migration in this mode."""
     # In these modes two pools serve, each of the size that the scenario asks for.
     return ("stable_workers",) if mode in TWO_SERVE else ()
 
@@ -134,8 +136,8 @@ def _face(mode: str, summary: str, over: Callable[[Pool, Setting], Way]) -> Face
         summary=f"MigratingPool between the baseline and the pool, {summary}",
         over=over,
         configure=functools.partial(_configure, mode=mode),
-        refuses=functools.partial(_refuses, mode=mode),
-        void=functools.partial(_void, mode=mode),
+        refuses=functools.partial(refuses, mode=mode),
+        void=functools.partial(void, mode=mode),
         lacks=LACKS.get(mode, frozenset()),
         tells=False,
         two_pools=True,

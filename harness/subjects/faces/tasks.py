@@ -39,6 +39,8 @@ class Tasks(Way):
         self._loop = new_loop()
         self._lock = threading.Lock()
         self._left: tuple[str, ...] = ()
+        self._waiters: set[asyncio.Task[Any]] = set()
+        """Tasks to cancel at the next end of a call."""
         self._thread = threading.Thread(target=self._loop.run_forever, name="event-loop", daemon=True)
         self._thread.start()
 
@@ -59,7 +61,23 @@ class Tasks(Way):
         """Make the call of one step; if the step says so, cancel its task after a while."""
         work = self.call(step, args)
         after_s = step.cancel_after_s if self.cancels else None
-        return self._run(work if after_s is None else _cancelled_after(work, after_s))
+        return self._run(work if after_s is None else self._cancelled(work, after_s, at_end=step.cancel_at_end))
+
+    async def _cancelled(self, work: Coroutine[Any, Any, Value], after_s: float, *, at_end: bool) -> Value:
+        # The task's own end decides between an answer and Cancelled, since an answer may come before the cancellation.
+        task = asyncio.ensure_future(work)
+        await asyncio.wait([task], timeout=after_s)
+        if at_end:
+            self._waiters.add(task)
+            try:
+                await asyncio.wait([task])
+            finally:
+                self._waiters.discard(task)
+        task.cancel()
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            raise Cancelled("the task was cancelled", sent=Sent.MAYBE) from error
 
     async def call(self, step: Step, args: dict[str, Any]) -> Any:  # noqa: ANN401
         """Make the call, on the loop. Each face has its own way."""
@@ -100,6 +118,8 @@ class Tasks(Way):
                 raise
             finally:
                 over.set()
+                for task in self._waiters:  # the pool has just given the worker of this call to one of them
+                    task.cancel()
 
         future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
@@ -183,17 +203,6 @@ def _left_on(loop: asyncio.AbstractEventLoop) -> tuple[str, ...]:
     told = [f"its loop still watches {len(watched)} descriptors after the close"] if watched else []
     told += [f"its loop still has {len(timers)} timers after the close: {timers[0]!r:.120}"] if timers else []
     return tuple(told)
-
-
-async def _cancelled_after(work: Coroutine[Any, Any, Value], after_s: float) -> Value:
-    # The task's own end decides between an answer and Cancelled, since an answer may come before the cancellation does.
-    task = asyncio.ensure_future(work)
-    await asyncio.wait([task], timeout=after_s)
-    task.cancel()
-    try:
-        return await task
-    except asyncio.CancelledError as error:
-        raise Cancelled("the task was cancelled", sent=Sent.MAYBE) from error
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:

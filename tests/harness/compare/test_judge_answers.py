@@ -8,6 +8,11 @@ import pytest
 
 from poolproof.harness.compare.differential import compare_answers
 from poolproof.harness.model.intended import Comparing, DifferenceKind
+from poolproof.harness.oracle.capacity import FULL_LABEL
+from poolproof.harness.oracle.limits import LIMITED_LABEL
+from poolproof.harness.oracle.status import CROWD_LABEL
+from poolproof.harness.oracle.turns import TURN_LABEL
+from poolproof.harness.run.pool.limited import HOLDING
 
 
 def compared(build: Any, one: Any, other: Any) -> Any:
@@ -140,3 +145,18 @@ def test_a_hook_that_breaks_leaves_its_pair_undecided_and_no_other(build: Any) -
     found = compare_answers(history, history, Comparing(clean=lambda op: {"7": 7}[op.value]))
     assert (found.compared, found.differences) == (1, ())
     assert found.undecided == ("operation 1 (echo): a comparing hook of the scenario raised an error: KeyError: None",)
+
+
+@pytest.mark.parametrize(
+    "label", [f"{FULL_LABEL}2", f"{CROWD_LABEL}0", f"{LIMITED_LABEL}1", f"{LIMITED_LABEL}1{HOLDING}", TURN_LABEL]
+)
+def test_a_busy_machine_gets_more_of_the_calls_that_probe_a_pool(build: Any, label: str) -> None:
+    own = build.op(0)
+    one, other = (build.op(1, command="sleep", label=label, value={"slept_s": seconds}) for seconds in (0.1, 0.3))
+    found = compare_answers(build.history(own, one), build.history(own, other, build.op(2, label=label)))
+    assert (found.compared, found.differences) == (1, ())
+
+
+@pytest.mark.parametrize("label", ["", "fuller", "crowd", "turning", "full0-busy-hours"])
+def test_a_callers_own_call_is_compared(build: Any, label: str) -> None:
+    assert compare_answers(build.history(build.op(0, label=label, value=1)), build.history(build.op(0))).differences

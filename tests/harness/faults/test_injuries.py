@@ -159,18 +159,39 @@ def test_hooks_that_answer_junk_are_a_typed_error(
 
 
 @pytest.mark.parametrize(
-    "kind", [FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION, FaultKind.PARENT_KILL, FaultKind.HOOK_JUNK]
+    "kind",
+    [FaultKind.SECOND_OWNER, FaultKind.BAD_OPTION, FaultKind.PARENT_KILL, FaultKind.HOOK_JUNK, FaultKind.HELD_LEASE],
 )
 def test_where_no_second_pool_can_be_made_nothing_lands(theatre: Theatre, fake_pool: type, kind: FaultKind) -> None:
     assert theatre.inflict(kind, fake_pool()).landed is False
 
 
-@pytest.mark.parametrize(("kind", "seen"), [(FaultKind.STALE_LEASE, "LeaseError"), (FaultKind.LOST_LEASE, "reclaimed")])
+@pytest.mark.parametrize(
+    ("kind", "seen"),
+    [(FaultKind.STALE_LEASE, "LeaseError"), (FaultKind.LOST_LEASE, "reclaimed"), (FaultKind.HELD_LEASE, "served")],
+)
 def test_a_lease_is_of_no_use_after_its_end_and_is_found_when_lost(
     theatre: Theatre, real: Callable[..., Any], kind: FaultKind, seen: str
 ) -> None:
     record = theatre.inflict(kind, **real("v2"))
     assert (record.landed, record.seen) == (True, seen)
+
+
+def test_a_drain_that_ends_a_held_lease_is_told(theatre: Theatre, real: Callable[..., Any]) -> None:
+    def make(config: PoolConfig, observer: Any) -> Any:
+        pool: Any = find_pool("v2").make(config, observer)
+        pool.drain = lambda timeout_s: pool.close(0.0)
+        return pool
+
+    record = theatre.inflict(FaultKind.HELD_LEASE, **{**real("v2"), "make": make})
+    assert (record.landed, record.seen) == (True, "PoolClosed")
+
+
+def test_a_pool_without_leases_is_drained_while_nobody_holds_a_worker(
+    theatre: Theatre, real: Callable[..., Any]
+) -> None:
+    record = theatre.inflict(FaultKind.HELD_LEASE, **real("v1"))
+    assert (record.landed, record.seen) == (True, "no lease")
 
 
 @pytest.mark.parametrize("kind", [FaultKind.STALE_LEASE, FaultKind.LOST_LEASE])

@@ -10,7 +10,8 @@ from poolproof.harness.history.history import StatusSample
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import OptionsKept
-from poolproof.harness.oracle.options import PROBING_LABELS
+from poolproof.harness.oracle.ends import FOUND_NS, NOTED_NS, ending_times
+from poolproof.harness.oracle.options import LAST_LOOKS, PROBING_LABELS
 from tests.harness.oracle.test_status import status, worker
 
 
@@ -152,3 +153,45 @@ def test_a_pool_that_shrinks_keeps_its_smallest_size(build: Any, counts: tuple[i
     assert verdict(shrinking(lazy=True, ping_interval_s=1.0, max_idle_pings=9)) is Verdict.PASS
     assert verdict(shrinking(max_requests=5)) is Verdict.PASS
     assert verdict(shrinking(faults=(build.fault(FaultKind.KILL),))) is Verdict.PASS
+
+
+@pytest.mark.parametrize(("living", "expected"), [(2, Verdict.PASS), (1, Verdict.FAIL)])
+def test_an_idle_pool_has_its_smallest_size_whatever_was_done_to_it(build: Any, living: int, expected: Verdict) -> None:
+    def ended(count: int, **options: Any) -> Any:
+        last = [sample(build, 400 + 10 * n, *(worker(one) for one in range(living))) for n in range(count)]
+        resized = [build.fault(FaultKind.RESIZE, ms=ms) for ms in (20, 50)]
+        info = {"options": {"min_workers": 2, **options}}
+        return build.history(build.op(0, 0, 10), statuses=tuple(last), faults=resized, close_began=500, info=info)
+
+    assert verdict(ended(LAST_LOOKS)) is expected
+    assert verdict(ended(LAST_LOOKS - 1)) is Verdict.PASS  # one of them may be between two of its steps
+    assert verdict(ended(LAST_LOOKS, lazy=True)) is Verdict.PASS
+
+
+@pytest.mark.parametrize(("left", "expected"), [(99.0, Verdict.FAIL), (111.0, Verdict.PASS)])
+def test_a_worker_is_idle_for_its_time_before_it_leaves(build: Any, left: float, expected: Verdict) -> None:
+    def leaving(*more: Any, state: str = "dying", faults: tuple[Any, ...] = (), **options: Any) -> Any:
+        services = [build.service(101, 1, 10, 20, nonce="1.0.0")]
+        statuses = (sample(build, 30, worker(1)), sample(build, left, worker(1, state)))
+        info = {"options": {"min_workers": 0, "idle_timeout_s": 0.1, **options}}
+        ops = [build.op(0, 0, 25), *more]
+        return build.history(*ops, services=services, statuses=statuses, faults=faults, info=info)
+
+    assert verdict(leaving()) is expected
+    assert verdict(leaving(state="leased")) is Verdict.PASS
+    assert verdict(leaving(overflow=1)) is Verdict.PASS
+    assert verdict(leaving(build.op(1, 70, 80, outcome="CallTimeout"))) is Verdict.PASS
+    assert verdict(leaving(build.op(1, 70, None))) is Verdict.PASS
+    assert verdict(leaving(build.op(1, 200, 210, outcome="CallTimeout"))) is expected
+    assert verdict(leaving(faults=(build.fault(FaultKind.KILL, ms=60),))) is Verdict.PASS
+    assert verdict(leaving(faults=(build.fault(FaultKind.PRINT, ms=60),))) is expected
+
+
+def test_an_end_may_be_noted_a_little_later(build: Any) -> None:
+    begins, ends = ending_times(
+        build.history(
+            build.op(0, 0, 5), build.op(1, 0, 10, outcome="CallTimeout"), build.op(2, 0, 20, outcome="Cancelled")
+        )
+    )
+    assert begins.tolist() == [build.at(0), build.at(0)]
+    assert ends.tolist() == [build.at(10) + NOTED_NS, build.at(20) + FOUND_NS]

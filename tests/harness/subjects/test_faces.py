@@ -17,7 +17,7 @@ from poolproof.harness.checkers import LabelledOutcome, OneOutcome
 from poolproof.harness.compare.catalogue import all_scenarios
 from poolproof.harness.compare.comparison import RunResult
 from poolproof.harness.faults.commands import fault_environment
-from poolproof.harness.model.errors import UsageError
+from poolproof.harness.model.errors import RunError, UsageError
 from poolproof.harness.model.face import USUAL_FACES, Face, Setting, ended_before
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.scenario import PATIENT
@@ -144,6 +144,7 @@ def test_what_a_face_cannot_carry_is_skipped_with_its_reason(tiny: Callable[...,
         ("migrating_canary", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), False),
         ("migrating_canary", OneOutcome(allowed=REFUSED), True),
         ("migrating_moving", OneOutcome(allowed=REFUSED), True),
+        ("migrating_tasks", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), False),
         ("migrating_v2", LabelledOutcome(label="a", outcomes=frozenset({"CheckoutTimeout"})), True),
         ("many", OneOutcome(allowed=REFUSED, at_least={"QueueFull": 1}), True),
     ],
@@ -276,24 +277,34 @@ def test_an_executor_whose_map_loses_an_error_gives_too_few_answers(
             way.close(0.0)
 
 
-def test_a_moving_migration_takes_its_positions_in_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("face", ["migrating_moving", "migrating_tasks"])
+def test_a_moving_migration_takes_its_positions_in_turn(face: str, tmp_path: Path) -> None:
     config = PoolConfig(workers=1)
     setting = Setting(config=config, folder=tmp_path, baseline=V1.make, baseline_config=config)
-    way = FACES["migrating_moving"].over(V2.make(config, None), setting)
+    way: Any = FACES[face].over(V2.make(config, None), setting)
     try:
         seen = []
         for number in range(STAY_CALLS * len(ROUTE)):
             way.execute("append", {"key": "calls", "value": number}, session="s")
-            seen.append(str(way.pool.position))  # type: ignore[attr-defined]
+            seen.append(str(getattr(way, "migrating", way.pool).position))
         values = way.execute("get", {"key": "calls"}, session="s")["value"]
     finally:
         way.close(1.0)
+        way.release()
     assert [position for position, _ in itertools.groupby(seen)] == ["v1", *ROUTE]
     assert values == list(range(len(seen)))
+    assert way.complaints() == ()
 
 
-def test_a_moving_migration_runs_no_scenario_with_faults(tiny: Callable[..., Any]) -> None:
-    request = Request(face="migrating_moving", observed=False)
+def test_a_migration_of_tasks_needs_a_baseline_and_leaves_nothing_without(tmp_path: Path) -> None:
+    config = PoolConfig(workers=1)
+    with PoolV2(config) as pool, pytest.raises(RunError, match="baseline"):
+        FACES["migrating_tasks"].over(pool, setting_of(config, tmp_path))
+
+
+@pytest.mark.parametrize("face", ["migrating_moving", "migrating_tasks"])
+def test_a_moving_migration_runs_no_scenario_with_faults(face: str, tiny: Callable[..., Any]) -> None:
+    request = Request(face=face, observed=False)
     assert why_skipped(tiny(config=PATIENT), V2, request, V1) == ""
     faulty = tiny(config=PATIENT, faults=(Fault(kind=FaultKind.KILL),))
     assert "in doubt" in why_skipped(faulty, V2, request, V1)
