@@ -10,6 +10,8 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
 SIZES = (300, 5_000, 70_000)
+APPENDS = 12
+"""So many that a session that is moved back and forth between two pools comes back to each with a list."""
 
 
 def workload(_: random.Random, size: Size) -> Plan:
@@ -21,7 +23,7 @@ def workload(_: random.Random, size: Size) -> Plan:
         values = {f"k{many}": letter * many for many in SIZES}
         steps = [Step(command="put", args={"key": k, "value": v}, session=session) for k, v in values.items()]
         steps += [Step(command="get", args={"key": key}, session=session) for key in values]
-        steps += [Step(command="append", args={"key": "log", "value": n}, session=session) for n in range(4)]
+        steps += [Step(command="append", args={"key": "log", "value": n}, session=session) for n in range(APPENDS)]
         plan.append((*steps, Step(command="list", session=session)))
     return tuple(plan)
 
