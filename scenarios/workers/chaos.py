@@ -24,7 +24,7 @@ SCENARIO = Scenario(
     "calls that they serve",
     failures=("F12", "F18"),
     guarantees=("G3", "G5", "G8"),
-    workload=ramp(MIXED, from_per_s=30, to_per_s=70, for_s=0.9),
+    workload=ramp(MIXED, from_per_s=20, to_per_s=45, for_s=1.5),
     commands=("sleep", "echo", "blob"),
     needs=frozenset({Capability.KILL}),
     faults=(

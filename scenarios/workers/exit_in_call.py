@@ -10,7 +10,7 @@ from poolproof.harness.model.scenario import PATIENT, Scenario
 from poolproof.harness.model.workload import Plan, Size, Step
 
 CALLS = 5
-UNANSWERED_S = 12.0
+UNANSWERED_S = 30.0
 """The timeout of a call whose worker has exited; a pool that notices the exit needs far less."""
 
 
