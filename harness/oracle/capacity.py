@@ -8,9 +8,10 @@ import numpy as np
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.verdict import Verdict
 
-FULL_LABEL = "full"
+FULL_LABEL = f"{RESERVED}full"
 """The label of the calls that together need every worker at once; the number of the round follows it."""
 
 

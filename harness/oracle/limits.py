@@ -8,9 +8,10 @@ import msgspec
 
 from poolproof.harness.history.history import History
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.verdict import Verdict
 
-LIMITED_LABEL = "limited"
+LIMITED_LABEL = f"{RESERVED}limited"
 """The label of the calls that wait for a worker until their limit, followed by the number of the round."""
 LIMITED_S = (0.15, 0.7, 2.5)
 """How many seconds every worker is busy in each round, and how long each of the waiting calls would last."""

@@ -16,12 +16,13 @@ from poolproof.harness.history.columns import NONE, Numbers
 from poolproof.harness.history.history import History, StatusSample
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.ends import first_end_ns
 from poolproof.harness.oracle.faces import DIRECT
 
 READY = frozenset({"idle", "leased"})
-CROWD_LABEL = "crowd"
+CROWD_LABEL = f"{RESERVED}crowd"
 """The label of the calls of a crowd: more calls than may run, followed by the number of the round."""
 CROWD_SURE_NS = 2_000_000_000
 """How long all calls of a crowd must have been open before a pool that does not count them all is judged wrong."""

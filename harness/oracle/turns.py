@@ -12,11 +12,12 @@ from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History, Op, RunInfo
 from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.faces import DIRECT
 from poolproof.harness.oracle.status import READY
 
-TURN_LABEL = "turn"
+TURN_LABEL = f"{RESERVED}turn"
 """The label of the calls that one client makes one after another while the pool has nothing else to do."""
 TURN_SESSION = "turns"
 """The session of some of these calls; a longer name is that of a session with one call."""

@@ -11,10 +11,11 @@ import numpy as np
 from poolproof.harness.history.columns import NONE
 from poolproof.harness.history.history import History, Op, RunInfo
 from poolproof.harness.model.checker import Finding, finding
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.status import READY
 
-WAITER_LABEL = "cancelled-waiter"
+WAITER_LABEL = f"{RESERVED}cancelled-waiter"
 """The label of a call that is cancelled at the moment at which it is handed a worker, with the number of the round."""
 _WAITER = re.compile(rf"{WAITER_LABEL}\d+")
 HOLDING = "-busy"

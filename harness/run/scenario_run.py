@@ -5,10 +5,12 @@ from __future__ import annotations
 from poolproof.bridge import PoolError
 from poolproof.harness.fakes.models.loopback import LoopbackModels
 from poolproof.harness.history.history import RunInfo
+from poolproof.harness.model.errors import UsageError
 from poolproof.harness.model.face import Setting
 from poolproof.harness.model.fault import FaultKind
+from poolproof.harness.model.op import RESERVED
 from poolproof.harness.model.scenario import Scenario
-from poolproof.harness.model.workload import Size
+from poolproof.harness.model.workload import Plan, Size
 from poolproof.harness.run.phases import Phases
 from poolproof.harness.run.pool.warm_up import learn
 from poolproof.harness.run.recording.internal_errors import InternalErrors
@@ -66,7 +68,7 @@ class ScenarioRun:
                 self._subject,
                 self._info,
                 self._setting.config,
-                self._scenario.workload(choices(self._info.scenario, self._info.seed), self._size),
+                _checked(self._scenario.workload(choices(self._info.scenario, self._info.seed), self._size)),
                 self._recording,
                 probe=self._probe,
                 starts=str(self._folder.starts),
@@ -95,3 +97,13 @@ class ScenarioRun:
             recorder.mark("finished")
         except Exception as error:
             recorder.mark("trouble", f"{type(error).__name__}: {error}")
+
+
+def _checked(plan: Plan) -> Plan:
+    # Steps with labels of the harness's own would be taken for its probes.
+    for label in {step.label for steps in plan for step in steps}:
+        if label.startswith(RESERVED):
+            raise UsageError(
+                f"label {label!r}: labels that begin with {RESERVED!r} are those of the harness's own calls"
+            )
+    return plan

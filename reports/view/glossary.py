@@ -83,9 +83,9 @@ CHECKS = {
     "state": "The calls of a session of this role saw their session's state.",
     "timeout_kills": "The worker of a call that timed out was killed before the call ended.",
     "true_status": "The pool's status and health agreed with what was going on.",
-    "waiters_leave": "No call that was cancelled while it was handed a worker ended that worker.",
     "turns_kept": "Each call was served by the idle worker that the options of the pool promise.",
     "versions": "Each call of a session saw a version at least as new as the last acknowledged one.",
+    "waiters_leave": "No call that was cancelled while it was handed a worker ended that worker.",
     "work_conserving": "No worker was idle while a call that it could serve waited.",
 }
 """What each checker claims, by its name without the label after the colon."""

@@ -157,6 +157,6 @@ def test_a_busy_machine_gets_more_of_the_calls_that_probe_a_pool(build: Any, lab
     assert (found.compared, found.differences) == (1, ())
 
 
-@pytest.mark.parametrize("label", ["", "fuller", "crowd", "turning", "full0-busy-hours"])
+@pytest.mark.parametrize("label", ["", "fuller", "crowd", "turning", "full0-busy-hours", "turn", "full0"])
 def test_a_callers_own_call_is_compared(build: Any, label: str) -> None:
     assert compare_answers(build.history(build.op(0, label=label, value=1)), build.history(build.op(0))).differences

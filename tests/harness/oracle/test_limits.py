@@ -8,13 +8,13 @@ import pytest
 
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import LimitsKept
-from poolproof.harness.oracle.limits import LIMITED_S
+from poolproof.harness.oracle.limits import LIMITED_LABEL, LIMITED_S
 
 
 def ended(build: Any, number: int, after: float, **fields: Any) -> Any:
     """A call of a round that ends after so many times the round's seconds."""
     ms = 1000 * LIMITED_S[number]
-    return build.op(number, 0, after * ms, command="sleep", label=f"limited{number}", value={}, **fields)
+    return build.op(number, 0, after * ms, command="sleep", label=f"{LIMITED_LABEL}{number}", value={}, **fields)
 
 
 def call_limit(number: int) -> dict[str, Any]:

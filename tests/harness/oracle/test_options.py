@@ -10,6 +10,7 @@ from poolproof.harness.history.history import StatusSample
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import OptionsKept
+from poolproof.harness.oracle.capacity import FULL_LABEL
 from poolproof.harness.oracle.ends import FOUND_NS, NOTED_NS, ending_times
 from poolproof.harness.oracle.options import LAST_LOOKS, PROBING_LABELS
 from tests.harness.oracle.test_status import status, worker
@@ -132,7 +133,7 @@ def test_calls_that_overlap_may_have_a_worker_each_and_dying_workers_do_not_coun
 
 
 def test_the_workers_that_the_harness_asks_for_after_the_run_do_not_count(build: Any) -> None:
-    ops = [build.op(0, 0, 10), build.op(1, 12, 20, label="full0")]
+    ops = [build.op(0, 0, 10), build.op(1, 12, 20, label=f"{FULL_LABEL}0")]
     told = StatusSample(began_ns=build.at(11), ended_ns=build.at(11), status_after=status(worker(1), worker(2)))
     assert verdict(build.history(*ops, statuses=(told,), info={"options": {"lazy": True}})) is Verdict.PASS
 

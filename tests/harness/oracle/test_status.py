@@ -11,6 +11,7 @@ from poolproof.bridge.interface import WorkerStatus
 from poolproof.harness.history.history import StatusSample
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import TrueStatus
+from poolproof.harness.oracle.status import CROWD_LABEL
 
 
 def worker(number: int, state: str = "idle") -> WorkerStatus:
@@ -147,7 +148,7 @@ def test_a_session_with_an_answer_is_kept(build: Any, kept: int, expected: Verdi
 )
 def test_a_crowd_is_counted_as_a_whole(build: Any, waiting: int, in_flight: int, expected: Verdict) -> None:
     def crowd(end: float = 3_000.0, **info: Any) -> Any:
-        ops = [build.op(number, number, end + number, label="crowd2", client=number) for number in range(4)]
+        ops = [build.op(number, number, end + number, label=f"{CROWD_LABEL}2", client=number) for number in range(4)]
         told = status(worker(1, "leased"), worker(2, "leased"), waiting=waiting, in_flight=in_flight)
         return history(build, *ops, told=told, info=info)
 
@@ -157,7 +158,7 @@ def test_a_crowd_is_counted_as_a_whole(build: Any, waiting: int, in_flight: int,
 
 
 def test_a_crowd_of_which_no_snapshot_was_taken_is_not_judged(build: Any) -> None:
-    ops = [build.op(number, 0, 3_000, label="crowd2", client=number) for number in range(4)]
+    ops = [build.op(number, 0, 3_000, label=f"{CROWD_LABEL}2", client=number) for number in range(4)]
     told = status(worker(1), outcomes={"result": 4})
     assert verdict(history(build, *ops, told=told, ms=3_500)) is Verdict.PASS
 

@@ -10,7 +10,7 @@ from poolproof.bridge import PoolStatus, Statistics, WorkerStatus
 from poolproof.harness.history.history import StatusSample
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import TurnsKept
-from poolproof.harness.oracle.turns import keeps_turns
+from poolproof.harness.oracle.turns import TURN_LABEL, keeps_turns
 
 READY = (101, 102)
 
@@ -29,7 +29,7 @@ def judged(
 ) -> Verdict:
     ops = [
         build.op(
-            place, 10 * place, 10 * place + 5, command="pid", label="turn", session=session,
+            place, 10 * place, 10 * place + 5, command="pid", label=TURN_LABEL, session=session,
             value={"pid": pid, "nonce": f"1.0.{place}"},
         )
         for place, (session, pid) in enumerate(rows)

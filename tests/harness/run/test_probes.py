@@ -19,6 +19,7 @@ from poolproof.harness.model.face import Way
 from poolproof.harness.model.scenario import Scenario
 from poolproof.harness.model.workload import Step
 from poolproof.harness.oracle.limits import LIMITED_LABEL
+from poolproof.harness.oracle.status import CROWD_LABEL
 from poolproof.harness.oracle.turns import TURN_LABEL, TURN_SESSION
 from poolproof.harness.run.pool.limited import HOLDING, ask_with_limits
 from poolproof.harness.run.pool.probers import Probers
@@ -113,7 +114,7 @@ def test_a_crowd_comes_again_for_longer_until_the_status_has_shown_who_waits(
         return threading.Thread(target=call)
 
     probing.fill(client, 0)
-    lengths = [step.args["seconds"] for step in asked if step.label.startswith("crowd")]
+    lengths = [step.args["seconds"] for step in asked if step.label.startswith(CROWD_LABEL)]
     assert sorted(lengths) == sorted(CROWDS_S[:crowds] * (2 + CROWD_MORE))
 
 
@@ -121,7 +122,7 @@ def test_a_crowd_is_larger_than_a_queue_with_a_limit(make: Make) -> None:
     probing, _, _ = make(options={"max_queue": 3})
     asked: list[Step] = []
     probing.fill(lambda _, steps, __: threading.Thread(target=asked.extend, args=(steps,)), 0)
-    assert sum(step.label.startswith("crowd") for step in asked) == len(CROWDS_S) * (2 + 3 + CROWD_MORE)
+    assert sum(step.label.startswith(CROWD_LABEL) for step in asked) == len(CROWDS_S) * (2 + 3 + CROWD_MORE)
 
 
 def test_each_client_has_numbers_of_its_own() -> None:
@@ -172,6 +173,6 @@ def test_a_crowd_is_in_sessions_only_if_the_calls_of_the_run_are(make: Make, in_
     probing, _, _ = make(in_sessions=in_sessions)
     asked: list[Step] = []
     probing.fill(lambda _, steps, __: threading.Thread(target=asked.extend, args=(steps,)), 0)
-    crowd = [step.session for step in asked if step.label.startswith("crowd")]
+    crowd = [step.session for step in asked if step.label.startswith(CROWD_LABEL)]
     assert all((session is not None) is in_sessions for session in crowd)
     assert len(set(crowd)) == (len(crowd) if in_sessions else 1)

@@ -14,6 +14,7 @@ from poolproof.bridge import Capability, PoolClosed, PoolError, PoolNameConflict
 from poolproof.harness.checkers import CloseBounded, Conserved, NothingLeft, OneOutcome
 from poolproof.harness.model.fault import Fault, FaultKind
 from poolproof.harness.model.verdict import Verdict
+from poolproof.harness.model.workload import steady
 from poolproof.harness.run.runner import Request, run
 
 Subjects = Callable[..., Any]
@@ -55,6 +56,14 @@ def test_a_pool_whose_making_breaks_is_a_trouble(
 
     result = run(tiny(), fake_subject(make=make), Request(), tmp_path)
     assert "ZeroDivisionError: in the constructor" in result.trouble
+    assert result.verdict is Verdict.UNKNOWN
+
+
+def test_a_label_of_the_harness_s_own_calls_is_a_trouble(
+    tiny: Callable[..., Any], fake_subject: Subjects, tmp_path: Path
+) -> None:
+    result = run(tiny(workload=steady("echo", calls=1, label="~full0")), fake_subject(), Request(), tmp_path)
+    assert "label '~full0': labels that begin with '~' are those of the harness's own calls" in result.trouble
     assert result.verdict is Verdict.UNKNOWN
 
 
