@@ -30,9 +30,12 @@ from poolproof.harness.model.checker import Finding, finding
 from poolproof.harness.model.fault import CLIENT_FAULTS, CLOSING, START_FAULTS, FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle.ends import DEADLY
+from poolproof.harness.oracle.waiters import WAITER_LABEL
 
 FAILING = frozenset({"fail"})
 UNKNOWN_PREFIX = "unknown_"
+CANCELLED_LABELS = ("cancelled", WAITER_LABEL)
+"""How the labels of the calls begin that their client may cancel."""
 DEADLY_FAULTS = frozenset({FaultKind.KILL, FaultKind.PARENT_KILL, FaultKind.GRANDCHILD, *START_FAULTS})
 SHORT_LOG_BYTES = 1 << 20
 """A session log of this size holds every generated session."""
@@ -104,7 +107,7 @@ class _Judge:
 
     def objections_to_all(self) -> Iterator[str]:
         cancelled = self._history.ops.take(self._history.ops.outcome.are("Cancelled"))
-        uncalled = [op for op in cancelled if not op.label.startswith("cancelled")]
+        uncalled = [op for op in cancelled if not op.label.startswith(CANCELLED_LABELS)]
         if len(uncalled) > self._interrupts:
             yield f"{len(uncalled)} calls ended as Cancelled; {self._interrupts} clients were interrupted"
         elif len({op.client for op in uncalled}) > 1:
@@ -166,7 +169,7 @@ class _Judge:
             yield "the worker had ended long before"
 
     def _cancelled(self, op: Op) -> Iterator[str]:
-        if not op.label.startswith("cancelled") and not self._interrupts:
+        if not op.label.startswith(CANCELLED_LABELS) and not self._interrupts:
             yield "nobody cancelled the call"
 
     def _queue_full(self, op: Op) -> Iterator[str]:
