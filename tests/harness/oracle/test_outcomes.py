@@ -10,6 +10,7 @@ import pytest
 from poolproof.harness.model.fault import FaultKind
 from poolproof.harness.model.verdict import Verdict
 from poolproof.harness.oracle import ExplainedOutcomes
+from poolproof.harness.oracle.waiters import WAITER_LABEL
 
 OPTIONS = {"info": {"capabilities": ("options",)}}
 
@@ -103,6 +104,7 @@ def test_nobody_is_cancelled_who_was_not_interrupted(build: Any) -> None:
     assert verdict(cancelled()) is Verdict.FAIL
     assert verdict(cancelled(interrupt)) is Verdict.PASS
     assert verdict(cancelled(label="cancelled")) is Verdict.PASS
+    assert verdict(cancelled(label=f"{WAITER_LABEL}1")) is Verdict.PASS
     two = build.history(build.op(0, outcome="Cancelled"), build.op(1, outcome="Cancelled"), faults=[interrupt])
     assert verdict(two) is Verdict.FAIL
     apart = build.history(
