@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,6 +26,27 @@ from poolproof.bridge import (
 )
 from poolproof.migration import MigratingPool, Plan
 from tests.harness.conftest import fake_pool, fake_subject  # noqa: F401 - fixtures
+
+
+@contextmanager
+def services(program: str, *arguments: str) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Yield a function that starts this program and waits until it says "ready". All are killed at the end."""
+    made: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        made.append(child)
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        return child
+
+    try:
+        yield start
+    finally:
+        for child in made:
+            child.kill()
+            child.communicate()
 
 
 class Gate:

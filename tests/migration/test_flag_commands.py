@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from poolproof.harness.readiness.preparation import examine_plan
 from poolproof.migration import MigratingPool, Plan, Position, StateFile, flag
 from poolproof.migration.followers.record import Follower, Life
 from poolproof.migration.followers.registry import find_followers
+from tests.migration.conftest import services
 
 Capture = pytest.CaptureFixture[str]
 Eventually = Callable[..., Any]
@@ -230,20 +230,8 @@ def serve(state: StateFile, flags: Path) -> Iterator[Callable[[], subprocess.Pop
         "openfeature.contrib.provider.flagd",
         reason="openfeature-provider-flagd is not installed (the extra dev has it)",
     )
-    made: list[subprocess.Popen[str]] = []
-
-    def start() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SERVICE, str(flags), str(state.path)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        made.append(child)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        return child
-
-    yield start
-    for child in made:
-        child.kill()
-        child.communicate()
+    with services(SERVICE, str(flags), str(state.path)) as start:
+        yield start
 
 
 def _applied(state: StateFile, position: str, pids: set[int]) -> list[Follower]:

@@ -24,6 +24,7 @@ from poolproof.migration.followers.record import SILENT_S, Follower, Life, Recor
 from poolproof.migration.followers.registry import Registration, find_followers, forget_dead
 from poolproof.migration.followers.steering import Refused, Steering
 from poolproof.migration.state import Change, Entry, never_in_effect
+from tests.migration.conftest import services
 from tests.waiting import stop
 
 Eventually = Callable[..., Any]
@@ -52,20 +53,8 @@ def state(tmp_path: Path) -> StateFile:
 @pytest.fixture
 def serve(state: StateFile) -> Iterator[Callable[[], subprocess.Popen[str]]]:
     """Start a process that follows the state; killed at the end."""
-    made: list[subprocess.Popen[str]] = []
-
-    def start() -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", SERVICE, str(state.path)]
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        made.append(child)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        return child
-
-    yield start
-    for child in made:
-        child.kill()
-        child.communicate()
+    with services(SERVICE, str(state.path)) as start:
+        yield start
 
 
 def _record(**fields: Any) -> Record:
